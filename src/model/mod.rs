@@ -1,0 +1,20 @@
+//! Floor 1: the decoder, its fused ops, its parameters and its files. Nothing of data, training or screens.
+
+pub mod config;
+pub mod decoder;
+pub mod hf;
+pub mod linear;
+pub mod ops;
+pub mod params;
+
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("{path}: {what}; {remedy}")]
+    File { path: PathBuf, what: String, remedy: String },
+    #[error("{0}")]
+    Config(String),
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

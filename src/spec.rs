@@ -1,0 +1,115 @@
+//! What a job is asked to do: plain data that travels to the engine over a channel or a socket.
+//! Deliberately not here: what a recipe's keys mean (`recipe`) and how a job is done (`engine::jobs`).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A job by its kind (a name in the engine's `JOBS`) and its parameters (that job's own type, as JSON).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    pub kind: String,
+    pub params: serde_json::Value,
+}
+
+impl JobSpec {
+    /// `params` is one of the types below; they always have a JSON form.
+    pub fn new(kind: &str, params: &impl Serialize) -> Self {
+        Self { kind: kind.into(), params: serde_json::to_value(params).unwrap_or_default() }
+    }
+}
+
+/// `train`: one run of a recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainSpec {
+    /// The recipe's TOML text, with `--set` already applied; ignored when `resume` names a run.
+    pub recipe: String,
+    /// Where the recipe's relative paths start.
+    pub base: PathBuf,
+    /// The run's name; made from the recipe's name where none is given.
+    pub name: Option<String>,
+    /// A run to go on with from its last checkpoint.
+    pub resume: Option<String>,
+    /// `cpu`, `cuda`, `cuda:1`, `metal`; the engine chooses where none is given.
+    pub device: Option<String>,
+}
+
+/// `generate`: continue a prompt, or answer in a chat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GenerateSpec {
+    /// A run's name, a checkpoint directory, or a model directory.
+    pub model: String,
+    /// Continued as it stands, unless `messages` is not empty.
+    pub prompt: String,
+    /// A chat: rendered by the model's template.
+    pub messages: Vec<Message>,
+    /// 0 asks for the distribution of the next token alone.
+    pub max_tokens: usize,
+    pub sampler: Sampler,
+    /// How many alternatives to report with each token.
+    pub alternatives: usize,
+    /// Whether to report the distribution of the token after the last one.
+    pub distribution: bool,
+    /// Generation ends before the first of these texts.
+    pub stop: Vec<String>,
+    pub device: Option<String>,
+}
+
+impl Default for GenerateSpec {
+    fn default() -> Self {
+        Self {
+            model: String::new(),
+            prompt: String::new(),
+            messages: Vec::new(),
+            max_tokens: 128,
+            sampler: Sampler::default(),
+            alternatives: 0,
+            distribution: false,
+            stop: Vec::new(),
+            device: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    pub content: String,
+}
+
+/// How the next token is drawn. The order is: repetition penalty, temperature, top-k, top-p, min-p.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sampler {
+    /// 0 takes the most probable token always.
+    pub temperature: f32,
+    /// 0 keeps all.
+    pub top_k: usize,
+    /// 1 keeps all.
+    pub top_p: f32,
+    /// 0 keeps all.
+    pub min_p: f32,
+    /// 1 penalises nothing.
+    pub repetition_penalty: f32,
+    pub seed: u64,
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self { temperature: 0.8, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+    }
+}
+
+/// `tokenizer`: train a tokenizer on text files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TokenizerSpec {
+    pub files: Vec<PathBuf>,
+    /// `char`, `byte` or `bpe`.
+    pub kind: String,
+    pub vocab: usize,
+    pub out: PathBuf,
+}

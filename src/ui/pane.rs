@@ -1,0 +1,84 @@
+//! What a pane is. A pane holds view state only; `draw` and `key` do no I/O.
+
+use crossterm::event::{KeyEvent, MouseEvent};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+
+use super::keymap::{Action, Binding};
+use super::theme::Theme;
+use super::world::World;
+use crate::report::{JobId, Signal};
+use crate::spec::JobSpec;
+
+/// What a pane asks of the shell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Start a job; `ticket` is chosen by the pane with `World::ticket()` semantics and comes back with the job's number.
+    Start {
+        ticket: u64,
+        spec: JobSpec,
+    },
+    Signal(JobId, Signal),
+    /// Go to the pane of this id (`life`, `train`, `chat`, `log`).
+    Go(&'static str),
+    /// Ask first; the effect happens on Enter, once the question has been drawn.
+    Confirm {
+        question: String,
+        then: Box<Effect>,
+    },
+    /// Load a run from disk into the world (recipe, series, samples), in the background.
+    OpenRun(String),
+    /// A short line on the bottom for a few seconds.
+    Toast(String),
+    Yank(String),
+    /// Work that touches files, done by the loader thread; the answer comes as a change of the world.
+    Load(super::world::Load),
+    Quit,
+}
+
+/// What a pane sees besides the world while it handles input or draws.
+pub struct Context<'a> {
+    pub world: &'a World,
+    pub theme: &'a Theme,
+    /// Milliseconds since the Unix epoch, of this frame.
+    pub now_ms: u64,
+}
+
+/// One screenful of the workbench with keys of its own.
+pub trait Pane {
+    fn id(&self) -> &'static str;
+    fn title(&self) -> &'static str;
+    /// Keys of this pane: the footer, the help overlay and the palette come from here. Order is the footer's.
+    fn bindings(&self) -> &'static [Binding];
+    /// The Explain page: what this pane shows and why it matters, in plain words, with the numbers now on screen.
+    fn explain(&self, world: &World) -> String;
+    /// A bound action of this pane.
+    fn act(&mut self, action: Action, cx: &Context) -> Vec<Effect>;
+    /// A key that nothing bound, or any key while `captures_text`. None: not used.
+    fn key(&mut self, key: KeyEvent, cx: &Context) -> Option<Vec<Effect>> {
+        let _ = (key, cx);
+        None
+    }
+    fn paste(&mut self, text: &str, cx: &Context) -> Vec<Effect> {
+        let _ = (text, cx);
+        Vec::new()
+    }
+    fn mouse(&mut self, event: MouseEvent, area: Rect, cx: &Context) -> Vec<Effect> {
+        let _ = (event, area, cx);
+        Vec::new()
+    }
+    /// Whether printable keys go to a text field of this pane now.
+    fn captures_text(&self) -> bool {
+        false
+    }
+    /// Esc: goes back one step within the pane; false when there is nothing to go back from.
+    fn back(&mut self) -> bool {
+        false
+    }
+    /// Called after the world changed and when the pane is entered; may ask for work.
+    fn refresh(&mut self, cx: &Context) -> Vec<Effect> {
+        let _ = cx;
+        Vec::new()
+    }
+    fn draw(&self, frame: &mut Frame, area: Rect, cx: &Context);
+}

@@ -1,41 +1,13 @@
-//! Recipes: what to train, on what, how; and the knobs that describe every key of them.
+//! Recipes: what to train, on what, how. `knobs` describes every key, `parse` reads and writes them.
 //! Deliberately not here: files and globs (`data`), and what any value does.
+
+mod knobs;
+mod parse;
 
 use serde::{Deserialize, Serialize};
 
-/// One key of a recipe: the parser, `--set`, the recipe form, `--help` and the reference page all read this.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Knob {
-    /// With its section: `optim.lr`.
-    pub name: &'static str,
-    pub help: &'static str,
-    pub range: Range,
-    /// As it would be written in TOML; empty where the key may be absent.
-    pub default: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Range {
-    Int {
-        min: i64,
-        max: i64,
-    },
-    Float {
-        min: f64,
-        max: f64,
-    },
-    Bool,
-    Choice(&'static [&'static str]),
-    Text,
-    /// A file, directory or glob.
-    Path,
-    Paths,
-    Floats {
-        len: usize,
-        min: f64,
-        max: f64,
-    },
-}
+pub use knobs::{KNOBS, Knob, Range, SECTIONS, knob};
+pub use parse::{Problem, RecipeError, validate};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -14,6 +14,7 @@
 //! `data` and `model` do not know each other. candle appears in floors 1 to 5 and not in `data`; ratatui and
 //! crossterm only in `ui`; printing only in `cli`.
 
+pub mod distribution;
 pub mod recipe;
 pub mod report;
 pub mod rng;

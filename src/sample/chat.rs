@@ -93,10 +93,7 @@ mod tests {
     #[test]
     fn turns_are_marked_and_the_assistants_is_left_open() {
         let chat = [say("system", "Be kind."), say("user", "Hi"), say("assistant", "Hello"), say("user", "Bye")];
-        assert_eq!(
-            text(&STYLES[0], &chat[1..2]),
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-        );
+        assert_eq!(text(&STYLES[0], &chat[1..2]), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
         assert_eq!(text(&STYLES[2], &chat), "system: Be kind.\nuser: Hi\nassistant: Hello\nuser: Bye\nassistant:");
     }
 }

@@ -179,10 +179,10 @@ fn start_session(
         return Session::start(decoder, &prompt.ids, None);
     }
     let window = &prompt.ids[prompt.ids.len().saturating_sub(decoder.config().context.max(1))..];
-    let first = Token { id: window[0], bytes: tokenizer.token_bytes(window[0]), probability: 1.0, alternatives: Vec::new(), from_prompt: true };
+    let first =
+        Token { id: window[0], bytes: tokenizer.token_bytes(window[0]), probability: 1.0, alternatives: Vec::new(), from_prompt: true };
     let mut tokens = vec![Ok(first)];
-    let mut score =
-        |place: usize, logits: Vec<f32>| tokens.push(token(&logits, window[place], tokenizer, spec.alternatives, true));
+    let mut score = |place: usize, logits: Vec<f32>| tokens.push(token(&logits, window[place], tokenizer, spec.alternatives, true));
     let session = Session::start(decoder, &prompt.ids, Some(&mut score))?;
     for token in tokens {
         monitor.report(Report::Token(token?));

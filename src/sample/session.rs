@@ -26,13 +26,8 @@ impl Session {
     /// first the logits that the model had before it, to `score(place, logits)`.
     pub fn start(decoder: &Decoder, prompt: &[u32], score: Option<&mut dyn FnMut(usize, Vec<f32>)>) -> Result<Self, ModelError> {
         let dropped = prompt.len().saturating_sub(decoder.config().context.max(1));
-        let mut session = Self {
-            decoder: decoder.detached(),
-            cache: Cache::new(),
-            window: prompt[dropped..].to_vec(),
-            logits: Vec::new(),
-            dropped,
-        };
+        let mut session =
+            Self { decoder: decoder.detached(), cache: Cache::new(), window: prompt[dropped..].to_vec(), logits: Vec::new(), dropped };
         let hidden = session.forward(&session.window.clone())?;
         if let Some(score) = score {
             session.score(&hidden, score)?;

@@ -1,6 +1,7 @@
 //! Floor 6: the workbench.
 
 pub mod keymap;
+pub mod loader;
 pub mod pane;
 pub mod panes;
 pub mod terminal;

@@ -1,10 +1,19 @@
-//! What the screen knows: one reducer folds events into it. No I/O; panes only read it.
+//! What the screen knows: one reducer folds events into it, so that a live run, a finished one, a run on another
+//! terminal and a test all look the same to a pane. Deliberately not here: files and clocks; both are handed in.
 
+mod reduce;
+pub mod run;
+pub mod series;
+
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use crate::report::{Event, JobId, JobState, Metric};
-use crate::run::series::Point;
+use crate::report::{Event, JobId, JobState, Level};
 use crate::spec::JobSpec;
+
+pub use run::{Run, Status};
+pub use series::{Series, Summary};
 
 /// Work for the loader thread, which alone touches files on behalf of the screen.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,22 +23,75 @@ pub enum Load {
     /// A run's recipe, series, samples and checkpoints.
     Run(String),
     /// Parameters, memory and time that a recipe would need.
-    Estimate { ticket: u64, recipe: String, base: std::path::PathBuf },
+    Estimate { ticket: u64, recipe: String, base: PathBuf },
+    /// The text of a recipe file (or `sample:NAME`, one that is built into the program).
+    Recipe { ticket: u64, path: PathBuf },
     /// Write text to a file of the project (a transcript, a recipe).
-    Write { path: std::path::PathBuf, text: String },
+    Write { path: PathBuf, text: String },
+}
+
+/// What the loader answers; [`World::loaded`] folds it.
+pub enum Loaded {
+    /// All runs of the project, each as far as the list needs it.
+    Runs(Vec<Run>),
+    /// One run in full.
+    Run(Box<Run>),
+    Estimate {
+        ticket: u64,
+        result: Result<Estimate, String>,
+    },
+    Recipe {
+        ticket: u64,
+        result: Result<RecipeText, String>,
+    },
+    Wrote(PathBuf),
+    /// A request that could not be met, in one line that names the thing and the remedy.
+    Failed {
+        what: Load,
+        why: String,
+    },
+}
+
+/// What a recipe would need.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Estimate {
+    pub parameters: u64,
+    pub memory_bytes: u64,
+    /// Of the whole run; none where it cannot be told.
+    pub seconds: Option<f64>,
+    /// How sure this is, and what else is worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// A recipe's text, and where its relative paths start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RecipeText {
+    pub text: String,
+    pub base: PathBuf,
 }
 
 #[derive(Default)]
 pub struct World {
-    pub project: std::path::PathBuf,
+    pub project: PathBuf,
     pub device: String,
     pub threads: usize,
+    /// Of the engine; empty until it said hello.
+    pub version: String,
+    /// Whether an engine is at the other end.
+    pub connected: bool,
     pub jobs: BTreeMap<JobId, Job>,
     /// Tickets that were answered.
     pub tickets: BTreeMap<u64, JobId>,
     pub refused: BTreeMap<u64, String>,
     pub runs: BTreeMap<String, Run>,
+    /// Whether the list of runs on disk was read at least once.
+    pub runs_loaded: bool,
+    pub estimates: BTreeMap<u64, Result<Estimate, String>>,
+    pub recipes: BTreeMap<u64, Result<RecipeText, String>>,
     pub log: Vec<LogLine>,
+    /// Grows with every change; a screen that has drawn this revision need not draw it again.
+    pub revision: u64,
+    tickets_given: Cell<u64>,
 }
 
 pub struct Job {
@@ -38,11 +100,30 @@ pub struct Job {
     pub title: String,
     pub run: Option<String>,
     pub state: JobState,
+    /// Why it is in this state, where the engine said so.
+    pub why: String,
     pub ended: Option<Ended>,
+    /// How many events were folded.
     pub events: u64,
+    /// Events that never came, by their numbers.
+    pub missed: u64,
+    pub progress: Option<Progress>,
+    pub facts: BTreeMap<String, serde_json::Value>,
     /// Reports of a job that is not a run (tokens of a generation), in order.
     pub reports: Vec<Event>,
     pub spec: Option<JobSpec>,
+    /// When the first and the newest event were made.
+    pub since_ms: u64,
+    pub at_ms: u64,
+    seq: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    pub what: String,
+    pub done: u64,
+    pub total: Option<u64>,
+    pub unit: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,32 +132,62 @@ pub enum Ended {
     Failed { cause: String, hint: String },
 }
 
-/// A run as the screen knows it, live or from disk.
-#[derive(Default)]
-pub struct Run {
-    pub name: String,
-    pub job: Option<JobId>,
-    pub step: u64,
-    pub steps: Option<u64>,
-    pub recipe: String,
-    pub metrics: BTreeMap<String, Metric>,
-    pub series: BTreeMap<String, Series>,
-    pub samples: Vec<(u64, String, String)>,
-    pub notes: Vec<LogLine>,
-    pub ended: Option<Ended>,
-}
-
-/// All points of a metric: what was on disk when the run was opened (mapped), then what came since.
-#[derive(Default)]
-pub struct Series {
-    pub mapped: Option<std::sync::Arc<crate::run::series::SeriesDir>>,
-    pub live: Vec<Point>,
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
     pub at_ms: u64,
     pub job: Option<JobId>,
-    pub level: crate::report::Level,
+    pub level: Level,
     pub text: String,
+}
+
+impl World {
+    pub fn new(project: PathBuf) -> Self {
+        Self { project, ..Self::default() }
+    }
+
+    /// A number for a job that is about to be asked for, never given twice by this world.
+    pub fn ticket(&self) -> u64 {
+        let next = self.tickets_given.get() + 1;
+        self.tickets_given.set(next);
+        next
+    }
+
+    /// The job that holds the device now, or the newest that waits for it.
+    pub fn running(&self) -> Option<&Job> {
+        let open = || self.jobs.values().filter(|j| j.ended.is_none());
+        open().find(|j| j.run.is_some()).or_else(|| open().next_back())
+    }
+
+    /// The run that trains now.
+    pub fn live_run(&self) -> Option<&Run> {
+        self.running().and_then(|job| self.runs.get(job.run.as_ref()?))
+    }
+
+    /// The job of a run, while it has one in this engine.
+    pub fn job_of(&self, run: &str) -> Option<&Job> {
+        self.jobs.get(&self.runs.get(run)?.job?)
+    }
+}
+
+impl Job {
+    fn new(id: JobId) -> Self {
+        Self {
+            id,
+            kind: String::new(),
+            title: String::new(),
+            run: None,
+            state: JobState::Waiting,
+            why: String::new(),
+            ended: None,
+            events: 0,
+            missed: 0,
+            progress: None,
+            facts: BTreeMap::new(),
+            reports: Vec::new(),
+            spec: None,
+            since_ms: 0,
+            at_ms: 0,
+            seq: None,
+        }
+    }
 }

@@ -1,0 +1,182 @@
+//! The reducer: a pure fold of what the engine and the loader say into the world.
+//! Deliberately not here: what a run's reports add up to (`run`), and anything that waits.
+
+use std::collections::btree_map::Entry;
+
+use super::{Ended, Job, Load, Loaded, LogLine, Progress, Run, World};
+use crate::engine::protocol::Up;
+use crate::report::{Event, JobId, JobState, Level, Report};
+
+/// The log that the screen holds; the files hold all of it.
+const LOG_LINES: usize = 5_000;
+/// Ended jobs whose reports (tokens of a generation) are kept.
+const REPORTED_JOBS: usize = 64;
+
+impl World {
+    /// Folds a frame of the engine. Pure: the same frames in the same order make the same world.
+    pub fn fold(&mut self, up: Up) {
+        self.revision += 1;
+        match up {
+            Up::Hello { version, device, threads, .. } => {
+                (self.version, self.device, self.threads) = (version, device, threads);
+                self.connected = true;
+            }
+            Up::Started { ticket, job } => {
+                self.jobs.entry(job).or_insert_with(|| Job::new(job));
+                self.tickets.insert(ticket, job);
+            }
+            Up::Refused { ticket, why } => {
+                self.say(None, 0, Level::Error, why.clone());
+                self.refused.insert(ticket, why);
+            }
+            Up::Events(events) => events.into_iter().for_each(|event| self.event(event)),
+            Up::Bye => self.connected = false,
+        }
+    }
+
+    /// Folds one event. A repetition changes nothing; a gap marks the run for reading again.
+    pub fn event(&mut self, event: Event) {
+        let job = self.jobs.entry(event.job).or_insert_with(|| Job::new(event.job));
+        let Some(missed) = job.accept(&event) else { return };
+        job.fold(&event);
+        let title = job.run.clone().unwrap_or_else(|| job.title.clone());
+        match &event.report {
+            Report::Note { level, text } => self.say(Some(event.job), event.at_ms, *level, text.clone()),
+            Report::Failed { cause, hint, .. } => {
+                let text = if hint.is_empty() { format!("{title} failed: {cause}") } else { format!("{title} failed: {cause}; {hint}") };
+                self.say(Some(event.job), event.at_ms, Level::Error, text);
+            }
+            Report::Finished { summary, .. } => self.say(Some(event.job), event.at_ms, Level::Info, format!("{title}: {summary}")),
+            _ => {}
+        }
+        let Some(job) = self.jobs.get_mut(&event.job) else { return };
+        let Some(name) = job.run.clone() else {
+            job.reports.push(event);
+            self.forget_old_reports();
+            return;
+        };
+        let run = match self.runs.entry(name) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(slot) => {
+                let name = slot.key().clone();
+                slot.insert(Run::named(&name))
+            }
+        };
+        run.job = Some(event.job);
+        run.stale |= missed > 0 || (run.seq.is_none() && event.seq > 0 && !run.opened);
+        run.fold(&event);
+    }
+
+    /// Folds an answer of the loader.
+    pub fn loaded(&mut self, answer: Loaded) {
+        self.revision += 1;
+        match answer {
+            Loaded::Runs(list) => {
+                self.runs_loaded = true;
+                let names: Vec<&str> = list.iter().map(|r| r.name.as_str()).collect();
+                self.runs.retain(|name, run| run.is_live() || names.contains(&name.as_str()));
+                for run in list {
+                    match self.runs.get_mut(&run.name) {
+                        // What is open knows more than the list does.
+                        Some(known) if known.opened || known.is_live() => known.elsewhere = run.elsewhere,
+                        Some(known) => {
+                            let job = known.job;
+                            *known = run;
+                            known.job = job;
+                        }
+                        None => {
+                            self.runs.insert(run.name.clone(), run);
+                        }
+                    }
+                }
+            }
+            Loaded::Run(run) => match self.runs.get_mut(&run.name) {
+                Some(known) => known.merge(*run),
+                None => {
+                    self.runs.insert(run.name.clone(), *run);
+                }
+            },
+            Loaded::Estimate { ticket, result } => {
+                self.estimates.insert(ticket, result);
+                // Only the newest few can still be on a screen.
+                while self.estimates.len() > 8 {
+                    self.estimates.pop_first();
+                }
+            }
+            Loaded::Recipe { ticket, result } => {
+                self.recipes.insert(ticket, result);
+            }
+            Loaded::Wrote(path) => self.say(None, 0, Level::Info, format!("wrote {}", path.display())),
+            Loaded::Failed { what, why } => {
+                if let Load::Run(name) = &what
+                    && let Some(run) = self.runs.get_mut(name)
+                {
+                    run.stale = false;
+                }
+                self.say(None, 0, Level::Error, why);
+            }
+        }
+    }
+
+    fn say(&mut self, job: Option<JobId>, at_ms: u64, level: Level, text: String) {
+        self.log.push(LogLine { at_ms, job, level, text });
+        if self.log.len() > LOG_LINES {
+            self.log.drain(..LOG_LINES / 5);
+        }
+    }
+
+    fn forget_old_reports(&mut self) {
+        let ended = |job: &&mut Job| job.ended.is_some() && !job.reports.is_empty();
+        let many = self.jobs.values_mut().filter(ended).count();
+        for job in self.jobs.values_mut().filter(ended).take(many.saturating_sub(REPORTED_JOBS)) {
+            job.reports = Vec::new();
+        }
+    }
+}
+
+impl Job {
+    /// Whether this event is new: how many were missed before it; none where it was folded before.
+    fn accept(&mut self, event: &Event) -> Option<u64> {
+        // A job numbers its first reports itself until a run's log takes the numbering over, which begins with
+        // `Started` or `Resumed` and may go back.
+        let restarts = match &event.report {
+            Report::Started { run, .. } => self.run.is_none() && run.is_some(),
+            _ => false,
+        };
+        let missed = match self.seq {
+            Some(_) if restarts => 0,
+            Some(last) if event.seq <= last => return None,
+            Some(last) => event.seq - last - 1,
+            None => 0,
+        };
+        self.seq = Some(event.seq);
+        self.missed += missed;
+        Some(missed)
+    }
+
+    fn fold(&mut self, event: &Event) {
+        self.events += 1;
+        self.at_ms = event.at_ms;
+        if self.since_ms == 0 {
+            self.since_ms = event.at_ms;
+        }
+        match &event.report {
+            Report::Started { kind, title, run } => {
+                (self.kind, self.title) = (kind.clone(), title.clone());
+                if run.is_some() {
+                    self.run.clone_from(run);
+                    self.reports.clear();
+                }
+                self.state = JobState::Running;
+            }
+            Report::State { state, why } => (self.state, self.why) = (*state, why.clone()),
+            Report::Progress { what, done, total, unit } => {
+                self.progress = Some(Progress { what: what.clone(), done: *done, total: *total, unit: unit.clone() });
+            }
+            Report::Facts(facts) => self.facts.extend(facts.iter().map(|(k, v)| (k.clone(), v.clone()))),
+            Report::Finished { stopped, summary } => self.ended = Some(Ended::Finished { stopped: *stopped, summary: summary.clone() }),
+            Report::Failed { cause, hint, .. } => self.ended = Some(Ended::Failed { cause: cause.clone(), hint: hint.clone() }),
+            _ => {}
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! stub: the built-in sample

@@ -38,7 +38,14 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} documents: {} parse whole, {} as far as they go, {} do not", self.documents, self.whole, self.begun, self.failures.len())?;
+        write!(
+            f,
+            "{} documents: {} parse whole, {} as far as they go, {} do not",
+            self.documents,
+            self.whole,
+            self.begun,
+            self.failures.len()
+        )?;
         for failure in self.failures.iter().take(5) {
             write!(f, "\ndocument {}, byte {}: {}", failure.document, failure.at, failure.excerpt)?;
         }
@@ -95,14 +102,14 @@ impl World {
     /// How far `text` goes as what it claims to be, with the grammar that takes it farthest.
     pub fn recognise(&self, kind: Kind, text: &str) -> Recognised {
         let rule = |grammar: &Grammar, name: &str| {
-            grammar.rule(name).map_or(Recognised { whole: false, prefix: false, reached: 0 }, |rule| recognise(grammar, Start::Rule(rule), text))
+            grammar
+                .rule(name)
+                .map_or(Recognised { whole: false, prefix: false, reached: 0 }, |rule| recognise(grammar, Start::Rule(rule), text))
         };
         let better = |a: Recognised, b: Recognised| if (b.whole, b.prefix, b.reached) > (a.whole, a.prefix, a.reached) { b } else { a };
         match kind {
             Kind::Story => better(rule(&self.home, "Story"), rule(&self.sea, "Story")),
-            Kind::Sentences => {
-                better(recognise(&self.home, Start::AnySentence, text), recognise(&self.sea, Start::AnySentence, text))
-            }
+            Kind::Sentences => better(recognise(&self.home, Start::AnySentence, text), recognise(&self.sea, Start::AnySentence, text)),
             Kind::Dialogue => rule(&self.talk, "Dialogue"),
             Kind::Question => rule(&self.talk, "Question"),
             Kind::Asked => rule(&self.talk, "Asked"),
@@ -113,7 +120,8 @@ impl World {
 fn row_text(row: &serde_json::Value) -> Option<(Kind, String)> {
     let field = |name: &str| row.get(name).and_then(serde_json::Value::as_str);
     if let Some(messages) = row.get("messages").and_then(serde_json::Value::as_array) {
-        let turns = messages.iter().map(|message| Some(format!("{}: {}\n", message.get("role")?.as_str()?, message.get("content")?.as_str()?)));
+        let turns =
+            messages.iter().map(|message| Some(format!("{}: {}\n", message.get("role")?.as_str()?, message.get("content")?.as_str()?)));
         return Some((Kind::Dialogue, turns.collect::<Option<String>>()?));
     }
     if let Some(prompt) = field("prompt") {

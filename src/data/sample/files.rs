@@ -69,7 +69,8 @@ fn prompts(world: &World, seed: u64) -> Result<Vec<Value>, SampleError> {
     let texts = distinct(&world.talk, "Asked", PROMPTS * 2, seed)?;
     let mut random = Stream::new(seed, "sample/rejected");
     let mut rows = Vec::new();
-    for (prompt, chosen) in texts.iter().filter_map(|text| text.split_once('\t')).filter(|(prompt, _)| asked.insert(*prompt)).take(PROMPTS) {
+    for (prompt, chosen) in texts.iter().filter_map(|text| text.split_once('\t')).filter(|(prompt, _)| asked.insert(*prompt)).take(PROMPTS)
+    {
         let rejected = spoil(world, prompt, chosen, &mut random);
         rows.push(row(&[("prompt", prompt), ("chosen", chosen), ("rejected", &rejected)]));
     }

@@ -165,8 +165,7 @@ impl Reader {
         Ok(())
     }
     fn entry(&mut self, number: usize, line: &str) -> Result<(), GrammarError> {
-        let cells: Vec<Vec<String>> =
-            line.split(',').map(|cell| cell.split('/').map(|word| word.trim().to_string()).collect()).collect();
+        let cells: Vec<Vec<String>> = line.split(',').map(|cell| cell.split('/').map(|word| word.trim().to_string()).collect()).collect();
         let class = self.classes.len().saturating_sub(1);
         let columns = self.classes.get(class).map_or(0, |class| class.columns.len());
         if cells.len() != columns {
@@ -247,7 +246,8 @@ impl Names {
         }
         let mut pieces = inner.split('!');
         let head = pieces.next().unwrap_or_default();
-        let differs = pieces.map(|name| self.register(name).ok_or_else(|| format!("no register {name:?}"))).collect::<Result<Vec<_>, _>>()?;
+        let differs =
+            pieces.map(|name| self.register(name).ok_or_else(|| format!("no register {name:?}"))).collect::<Result<Vec<_>, _>>()?;
         let (path, column) = head.split_once('.').map_or((head, None), |(path, column)| (path, Some(column.to_string())));
         let (register, class) = match path.split_once(':') {
             Some((register, class)) => (self.register(register), self.classes.get(class).copied()),

@@ -35,12 +35,7 @@ struct Built {
 
 macro_rules! built {
     ($name:literal, $file:literal, $about:literal) => {
-        Built {
-            name: $name,
-            file: $file,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sample-data/", $file)),
-            about: $about,
-        }
+        Built { name: $name, file: $file, text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sample-data/", $file)), about: $about }
     };
 }
 

@@ -1,1 +1,118 @@
-//! stub
+//! The threads that do jobs: one for the device, a few for light work; a job that panics fails alone.
+//! Deliberately not here: what is run next (`hub`).
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::EngineError;
+use super::hub::Hub;
+use super::jobs::{Cx, Fault, Lane};
+use super::monitor::{Active, JobMonitor};
+use crate::report::{JobState, Monitor, Report};
+
+/// Threads of the light lane.
+const LIGHT: usize = 2;
+
+thread_local! {
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps where a panic happened for the job's log. The program's panic hook calls this on threads of the engine,
+/// where nothing may be printed over the screen.
+pub fn note_panic(what: String) {
+    LAST_PANIC.with(|last| *last.borrow_mut() = Some(what));
+}
+
+/// Whether the calling thread does jobs, so that a panic on it becomes a failed job.
+pub fn on_engine_thread() -> bool {
+    std::thread::current().name().is_some_and(|n| n.starts_with(PREFIX))
+}
+
+const PREFIX: &str = "weightroom-";
+
+pub(super) fn start(hub: &Arc<Hub>, lower_priority: bool) -> Result<(), EngineError> {
+    if lower_priority {
+        // Threads inherit the niceness of the one that makes them, but rayon's may be made by anybody: say it to
+        // each. The pool exists already where another engine of this process made it; then it is as that one left it.
+        let _ = rayon::ThreadPoolBuilder::new().start_handler(|_| lower()).build_global();
+    }
+    let spawn = |name: String, lane: Lane| {
+        let hub = hub.clone();
+        let work = move || {
+            if lower_priority {
+                lower();
+            }
+            while let Some((job, why)) = hub.next(lane) {
+                execute(&hub, &job, &why);
+            }
+        };
+        let made = std::thread::Builder::new().name(name).stack_size(16 << 20).spawn(work);
+        made.map(drop).map_err(|e| EngineError::Other(format!("no thread for the engine: {e}; end other programs")))
+    };
+    spawn(format!("{PREFIX}device"), Lane::Main)?;
+    (0..LIGHT).try_for_each(|i| spawn(format!("{PREFIX}light-{i}"), Lane::Light))
+}
+
+/// Compute gives way to the screen: keys stay instant while every core trains.
+#[cfg(target_os = "linux")]
+fn lower() {
+    // SAFETY: plain system calls without pointers; on Linux, niceness of thread id 0 is the calling thread's.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lower() {}
+
+/// Does one job to its end on this thread; `why` says why here, where that is not plain.
+pub(super) fn execute(hub: &Arc<Hub>, job: &Arc<Active>, why: &str) {
+    let monitor = JobMonitor::new(hub.clone(), job.clone());
+    if job.state() == Some(JobState::Waiting) || !why.is_empty() {
+        monitor.report(Report::State { state: JobState::Running, why: why.into() });
+    }
+    let cx = Cx { project: &hub.project, params: &job.spec.params, monitor: &monitor, models: &hub.models, beside: !why.is_empty() };
+    let result = catch_unwind(AssertUnwindSafe(|| (job.kind.run)(&cx)));
+    let end = match (result, job.sink_error()) {
+        (Err(panic), _) => panicked(hub, job, panic.as_ref()),
+        (Ok(Err(fault)), _) => Report::Failed { cause: fault.cause, hint: fault.hint, log: None },
+        (Ok(Ok(_)), Some(cause)) => {
+            Report::Failed { cause, hint: "make room on the disk, then resume from the last checkpoint".into(), log: None }
+        }
+        (Ok(Ok(done)), None) => Report::Finished { stopped: done.stopped, summary: done.summary },
+    };
+    monitor.report(end);
+    hub.ended(job);
+}
+
+/// Writes what is known of a panic to a log, and says so in one line.
+fn panicked(hub: &Hub, job: &Active, panic: &(dyn Any + Send)) -> Report {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into());
+    let detail = LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| message.clone());
+    let run = job.run().map(|run| hub.project.join("runs").join(run)).filter(|dir| dir.is_dir());
+    let dir = run.unwrap_or_else(|| hub.project.join(".weightroom"));
+    let path = dir.join("log.txt");
+    let log: Option<PathBuf> = write_log(&path, job, &detail).is_ok().then_some(path);
+    let message = crate::text::visible(&message, false).into_owned();
+    let fault = Fault {
+        cause: format!("the {} job broke off by a fault of the program: {message}", job.kind.name),
+        hint: "the engine goes on; the log says where it happened".into(),
+    };
+    Report::Failed { cause: fault.cause, hint: fault.hint, log }
+}
+
+fn write_log(path: &std::path::Path, job: &Active, detail: &str) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    writeln!(file, "job {} ({}): {}\n{detail}\n", job.id.0, job.kind.name, job.title)
+}

@@ -1,1 +1,102 @@
-//! stub
+//! The jobs that the engine can do: one file and one line of `JOBS` each.
+//! Deliberately not here: when and on which thread a job runs (`hub`, `worker`).
+
+mod estimate;
+mod generate;
+mod tokenizer;
+mod train;
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::EngineError;
+use super::models::Models;
+use crate::report::Monitor;
+
+/// Every job. A new one is a file beside these and a line here.
+pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, estimate::JOB];
+
+/// A kind of job.
+#[derive(Debug)]
+pub struct JobKind {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub lane: Lane,
+    /// Whether it has safepoints, where it can be paused.
+    pub pausable: bool,
+    /// Checks the parameters before anything is done; gives the job's title, or why it is refused.
+    pub check: fn(&Value, &Path) -> Result<String, String>,
+    pub run: fn(&Cx) -> Result<Done, Fault>,
+}
+
+/// Where a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Needs the device for itself.
+    Main,
+    /// Asks a model: of the training that holds the device, or of its own beside it.
+    Model,
+    /// Never needs the device.
+    Light,
+}
+
+/// What a job sees.
+pub struct Cx<'a> {
+    pub project: &'a Path,
+    pub params: &'a Value,
+    pub monitor: &'a dyn Monitor,
+    pub models: &'a Models,
+    /// Whether another job holds the device: this one computes on the CPU.
+    pub beside: bool,
+}
+
+impl Cx<'_> {
+    /// The parameters as the job's own type; `check` has seen them already.
+    pub fn params<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        params(self.params).map_err(|cause| Fault::new(cause, "look at the job's parameters"))
+    }
+}
+
+/// How a job ended well.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Whether a person ended it early.
+    pub stopped: bool,
+    pub summary: String,
+}
+
+/// Why a job failed: one line that names the thing and the place, and what usually helps (may be empty where the
+/// cause says it already).
+#[derive(Debug)]
+pub struct Fault {
+    pub cause: String,
+    pub hint: String,
+}
+
+impl Fault {
+    pub fn new(cause: String, hint: impl Into<String>) -> Self {
+        Self { cause, hint: hint.into() }
+    }
+}
+
+macro_rules! fault_from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Fault {
+            fn from(error: $error) -> Self {
+                Self { cause: one_line(&error.to_string()), hint: String::new() }
+            }
+        }
+    )*};
+}
+fault_from!(EngineError, crate::model::ModelError, crate::data::DataError, crate::run::RunError);
+
+/// Errors of libraries bring backtraces along; the first line is for people.
+pub(super) fn one_line(text: &str) -> String {
+    crate::text::visible(text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default(), false).into_owned()
+}
+
+fn params<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
+    serde_json::from_value(value.clone()).map_err(|e| format!("parameters that this job does not understand: {e}"))
+}

@@ -1,0 +1,55 @@
+//! The `tokenizer` job: trains a tokenizer on text files and saves it.
+//! Deliberately not here: the training itself (`data::tokenizer`).
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Cx, Done, Fault, JobKind, Lane, params};
+use crate::data::{source, tokenizer::Tokenizer};
+use crate::report::Report;
+use crate::spec::TokenizerSpec;
+
+pub const JOB: JobKind =
+    JobKind { name: "tokenizer", help: "Trains a tokenizer on text files.", lane: Lane::Light, pausable: false, check, run };
+
+const KINDS: &[&str] = &["char", "byte", "bpe"];
+
+fn check(value: &Value, _: &Path) -> Result<String, String> {
+    let spec: TokenizerSpec = params(value)?;
+    if !KINDS.contains(&spec.kind.as_str()) {
+        return Err(format!(
+            "tokenizer kind \"{}\" is not known; it must be one of {}",
+            crate::text::visible(&spec.kind, false),
+            KINDS.join(", ")
+        ));
+    }
+    if spec.files.is_empty() && spec.kind != "byte" {
+        return Err("no files to train the tokenizer on; name one or more".into());
+    }
+    if spec.kind == "bpe" && !(257..=1_000_000).contains(&spec.vocab) {
+        return Err(format!("vocab {} is out of range; a bpe tokenizer has 257 to 1000000 tokens", spec.vocab));
+    }
+    if spec.out.as_os_str().is_empty() {
+        return Err("no file to write the tokenizer to; name one".into());
+    }
+    Ok(format!("{} tokenizer {}", spec.kind, spec.out.display()))
+}
+
+fn run(cx: &Cx) -> Result<Done, Fault> {
+    let spec: TokenizerSpec = cx.params()?;
+    let out = cx.project.join(&spec.out);
+    if let Some(dir) = out.parent().filter(|d| !d.is_dir()) {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| Fault::new(format!("{}: cannot be made: {e}", dir.display()), "choose a directory that can be written"))?;
+    }
+    let entries: Vec<String> = spec.files.iter().map(|f| f.to_string_lossy().into_owned()).collect();
+    let sources = source::expand(&entries, "text", cx.project)?;
+    let tokenizer = Tokenizer::train(&spec.kind, spec.vocab, None, &sources, cx.monitor)?;
+    if cx.monitor.stopped() {
+        return Ok(Done { stopped: true, summary: "stopped; nothing was written".into() });
+    }
+    tokenizer.save(&out)?;
+    cx.monitor.report(Report::Artifact { kind: "tokenizer".into(), path: out, step: None });
+    Ok(Done { stopped: false, summary: format!("{} tokens", tokenizer.vocab_size()) })
+}

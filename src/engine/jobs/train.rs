@@ -1,0 +1,92 @@
+//! The `train` job: a new run of a recipe, or going on with one.
+//! Deliberately not here: the loop itself (`train::drive`).
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Cx, Done, Fault, JobKind, Lane, one_line, params};
+use crate::engine::{catalog, device, library};
+use crate::recipe::Recipe;
+use crate::spec::TrainSpec;
+use crate::train::drive::{self, Outcome, Request, TrainError};
+
+pub const JOB: JobKind =
+    JobKind { name: "train", help: "Trains a run of a recipe, or goes on with one.", lane: Lane::Main, pausable: true, check, run };
+
+fn check(value: &Value, project: &Path) -> Result<String, String> {
+    let spec: TrainSpec = params(value)?;
+    for name in spec.name.iter().chain(&spec.resume) {
+        check_name(name)?;
+    }
+    if let Some(run) = spec.resume {
+        if !library::names(project).contains(&run) {
+            return Err(format!("{run}: no run of this name in {}; weightroom runs lists them", project.join("runs").display()));
+        }
+        return Ok(run);
+    }
+    parse(&spec.recipe)?;
+    device::known(spec.device.as_deref()).map_err(|e| e.to_string())?;
+    Ok(spec.name.unwrap_or_else(|| "a new run".into()))
+}
+
+/// A run's name is the name of one directory, and nothing that leads out of it.
+fn check_name(name: &str) -> Result<(), String> {
+    let good = !name.is_empty()
+        && name.len() <= 100
+        && !name.starts_with(['.', '-'])
+        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+'));
+    let shown = crate::text::visible(name, false);
+    if good { Ok(()) } else { Err(format!("\"{shown}\" cannot name a run; use letters, digits, - _ . + (at most 100)")) }
+}
+
+fn parse(text: &str) -> Result<Recipe, String> {
+    let knobs = catalog::objective_knobs(text)?;
+    Recipe::parse(text, "recipe", knobs).map_err(|e| e.to_string())
+}
+
+fn run(cx: &Cx) -> Result<Done, Fault> {
+    let spec: TrainSpec = cx.params()?;
+    let device = device::choose(spec.device.as_deref())?;
+    let outcome = match spec.resume {
+        Some(run) => drive::resume(cx.project, &run, device, cx.monitor)?,
+        None => {
+            let mut recipe = parse(&spec.recipe).map_err(|cause| Fault::new(cause, ""))?;
+            recipe.absolute(&spec.base);
+            let request = Request { project: cx.project.into(), base: spec.base, recipe, name: spec.name, device };
+            drive::train(request, cx.monitor)?
+        }
+    };
+    Ok(Done { stopped: outcome.stopped, summary: summary(&outcome) })
+}
+
+fn summary(outcome: &Outcome) -> String {
+    let loss = outcome.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4}"));
+    let how = if outcome.stopped { "stopped and saved at" } else { "done at" };
+    format!("{} {how} step {}{loss}", outcome.run, outcome.step)
+}
+
+impl From<TrainError> for Fault {
+    fn from(error: TrainError) -> Self {
+        let hint = match &error {
+            TrainError::NotFinite { causes, .. } => causes.clone(),
+            _ => String::new(),
+        };
+        Self { cause: one_line(&error.to_string()), hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_name;
+
+    #[test]
+    fn a_name_never_leads_out_of_the_runs_directory() {
+        for good in ["demo", "demo-2", "größer_1.5", "a+b"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "..", ".hidden", "a/b", "a\\b", "-x", "a b", "a\u{1b}b", &"x".repeat(101)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Finds and loads models by name (a run, a checkpoint, a model directory), and keeps the last ones used.
+//! Deliberately not here: the model that is training; it answers by itself, at its safepoints.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use candle_core::{DType, Device};
+
+use super::jobs::Fault;
+use super::lock;
+use crate::data::tokenizer::Tokenizer;
+use crate::model::decoder::Decoder;
+use crate::model::hf;
+
+/// Loaded models that are kept: two are compared side by side.
+const KEPT: usize = 2;
+
+/// A model ready to generate.
+pub struct Loaded {
+    pub decoder: Decoder,
+    pub tokenizer: Tokenizer,
+    pub dir: PathBuf,
+}
+
+/// The models used last, newest first.
+#[derive(Default)]
+pub struct Models {
+    kept: Mutex<Vec<(Key, Arc<Loaded>)>>,
+}
+
+/// A directory's model as it is now: a rewritten file is another model.
+#[derive(Clone, PartialEq)]
+struct Key {
+    dir: PathBuf,
+    modified: Option<SystemTime>,
+    device: String,
+}
+
+impl Models {
+    /// The model that `name` means in this project, on this device.
+    pub fn get(&self, project: &Path, name: &str, device: &Device) -> Result<Arc<Loaded>, Fault> {
+        let dir = resolve(project, name)?;
+        let modified =
+            std::fs::metadata(dir.join("model.safetensors")).or_else(|_| std::fs::metadata(&dir)).and_then(|m| m.modified()).ok();
+        let key = Key { dir: dir.clone(), modified, device: format!("{:?}", device.location()) };
+        let mut kept = lock(&self.kept);
+        if let Some(at) = kept.iter().position(|(k, _)| *k == key) {
+            let found = kept.remove(at);
+            kept.insert(0, found);
+        } else {
+            // The old ones go first: the new one may need their memory.
+            kept.truncate(KEPT - 1);
+            let loaded = load(dir, device)?;
+            kept.insert(0, (key, Arc::new(loaded)));
+        }
+        Ok(kept[0].1.clone())
+    }
+}
+
+fn load(dir: PathBuf, device: &Device) -> Result<Loaded, Fault> {
+    let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
+    let decoder = hf::load(&dir, DType::F32, device)?.detached();
+    let (has, knows) = (tokenizer.vocab_size(), decoder.config().vocab);
+    if has > knows {
+        let path = dir.join("tokenizer.json");
+        return Err(Fault::new(
+            format!("{}: the tokenizer has {has} tokens, but the model knows {knows}", path.display()),
+            "put the tokenizer.json there that the model was trained with",
+        ));
+    }
+    Ok(Loaded { decoder, tokenizer, dir })
+}
+
+/// The directory that holds the model: of a run, its newest checkpoint.
+pub fn resolve(project: &Path, name: &str) -> Result<PathBuf, Fault> {
+    let shown = crate::text::visible(name, false);
+    if name.is_empty() {
+        return Err(Fault::new("no model is named".into(), "name a run, a checkpoint directory or a model directory"));
+    }
+    let plain = !name.contains(['/', '\\']) && !name.starts_with('.');
+    let run = project.join("runs").join(name);
+    let dir = if plain && run.is_dir() { run } else { project.join(name) };
+    if dir.join("config.json").is_file() {
+        return Ok(dir);
+    }
+    if dir.join("recipe.toml").is_file() || dir.join("checkpoints").is_dir() {
+        return newest_checkpoint(&dir).ok_or_else(|| {
+            Fault::new(format!("{shown}: this run has no checkpoint yet"), "wait for its first one, or make one now with c in Train")
+        });
+    }
+    let known = super::library::names(project);
+    let remedy = if known.is_empty() { "no run is here yet; train one".into() } else { format!("runs here are {}", known.join(", ")) };
+    let what = if dir.exists() { "holds no model (no config.json)" } else { "is no run, checkpoint or model directory" };
+    Err(Fault::new(format!("{shown} {what}"), remedy))
+}
+
+/// The checkpoint of the highest step that has a model in it.
+fn newest_checkpoint(run: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(run.join("checkpoints")).ok()?;
+    let steps = entries.flatten().filter_map(|e| {
+        let step: u64 = e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
+        e.path().join("config.json").is_file().then(|| (step, e.path()))
+    });
+    steps.max_by_key(|(step, _)| *step).map(|(_, path)| path)
+}

@@ -1,37 +1,22 @@
-//! stub
-use super::ModelError;
-use super::config::Config;
-use super::params::Param;
+//! The decoder of all families: embedding, blocks of attention and feed-forward, the last norm, the head.
+//! Deliberately not here: numbers' loops (`ops`), names and shapes (`params`), files (`hf`).
+
+pub use super::cache::Cache;
+use super::config::{Config, Family};
+use super::linear::Linear;
+use super::ops::{self, Graph};
+use super::params::{self, Param};
+use super::{ModelError, memory};
 use crate::rng::Stream;
-use candle_core::{DType, Device, Tensor, backprop::GradStore};
+use candle_core::{DType, Device, Result as CandleResult, Tensor, backprop::GradStore};
 
 /// The configurable decoder.
 pub struct Decoder {
     config: Config,
-}
-
-/// Keys and values of the tokens so far, one pair a layer. Batch rows advance together.
-#[derive(Default)]
-pub struct Cache {
-    _private: (),
-}
-
-impl Cache {
-    pub fn new() -> Self {
-        Self::default()
-    }
-    /// Tokens held.
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Keeps the first `len` tokens.
-    pub fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
-        let _ = len;
-        todo!()
-    }
+    params: Vec<Param>,
+    weights: Weights,
+    device: Device,
+    dtype: DType,
 }
 
 /// Everything about one forward pass that is not weights. `Pass::default()` is a plain full forward.
@@ -42,47 +27,345 @@ pub struct Pass<'a> {
     pub dropout: Option<&'a mut Stream>,
 }
 
+struct Weights {
+    /// (vocab, width).
+    tokens: Tensor,
+    /// (context, width), of gpt2.
+    positions: Option<Tensor>,
+    blocks: Vec<Block>,
+    norm: Norm,
+    /// (vocab, width); the embedding where the head is tied.
+    head: Tensor,
+}
+
+struct Block {
+    norm1: Norm,
+    attention: Projections,
+    output: Linear,
+    norm2: Norm,
+    ffn: Ffn,
+}
+
+enum Projections {
+    Apart {
+        q: Linear,
+        k: Linear,
+        v: Linear,
+        /// Of qwen3: (head_dim) each.
+        norms: Option<(Tensor, Tensor)>,
+    },
+    /// One product for queries, keys and values side by side.
+    Packed(Linear),
+}
+
+enum Ffn {
+    SwiGlu { gate: Linear, up: Linear, down: Linear },
+    Gelu { up: Linear, down: Linear },
+}
+
+struct Norm {
+    weight: Tensor,
+    /// With a bias it is LayerNorm, without RMSNorm.
+    bias: Option<Tensor>,
+}
+
+/// Angles of the positions of one pass: (time, head_dim / 2) each.
+struct Angles {
+    cos: Tensor,
+    sin: Tensor,
+}
+
 impl Decoder {
     /// New weights from the seed, each drawn from a stream of its own name (normal, `init_std`; residual
     /// projections scaled by 1/sqrt(2 * layers); norms 1, biases 0).
     pub fn new(config: Config, seed: u64, dtype: DType, device: &Device) -> Result<Self, ModelError> {
-        let _ = (config, seed, dtype, device);
-        todo!()
+        memory::check(config.parameters(), dtype, device, "the model")?;
+        let specs = params::specs(&config);
+        let mut list = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let var = params::initial(&spec, &config, seed, dtype, device)?;
+            list.push(Param { name: spec.name, var, kind: spec.kind });
+        }
+        Self::from_params(config, list)
     }
+
+    /// A decoder of parameters that stand in the order of `params::specs`.
+    pub(super) fn from_params(config: Config, params: Vec<Param>) -> Result<Self, ModelError> {
+        let Some(first) = params.first() else {
+            return Err(ModelError::Config("a decoder without parameters; give it at least one layer".into()));
+        };
+        let (device, dtype) = (first.var.device().clone(), first.var.dtype());
+        let weights = Weights::new(&config, params.iter().map(|p| p.var.as_tensor().clone()).collect())?;
+        Ok(Self { config, params, weights, device, dtype })
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }
     pub fn device(&self) -> &Device {
-        todo!()
+        &self.device
+    }
+    /// The type of the weights' numbers.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
     /// All parameters, always in the same order. A tied head stands once, as the embedding.
     pub fn params(&self) -> &[Param] {
-        todo!()
+        &self.params
     }
+
     /// `ids`: (batch, time) u32. Returns (batch, time, width), after the final norm.
+    ///
+    /// With a cache, `ids` are the tokens after those that it holds, and it holds them too afterwards.
     pub fn hidden(&self, ids: &Tensor, pass: &mut Pass) -> Result<Tensor, ModelError> {
-        let _ = (ids, pass);
-        todo!()
+        let (_, time) = ids.dims2()?;
+        let start = pass.cache.as_ref().map_or(0, |c| c.len());
+        self.check_ids(ids, start, time)?;
+        let graph = Graph::default();
+        let mut x = self.embed(&graph, ids, start)?;
+        x = self.drop(&graph, x, pass)?;
+        let angles = if self.config.family.rotary() { Some(self.angles(start, time)?) } else { None };
+        for (i, block) in self.weights.blocks.iter().enumerate() {
+            let h = block.norm1.forward(&graph, &x, &self.config)?;
+            let y = self.attend(&graph, block, &h, angles.as_ref(), i, pass)?;
+            let y = self.drop(&graph, block.output.forward(&graph, &y)?, pass)?;
+            x = ops::add(&graph, &x, &y)?;
+            let h = block.norm2.forward(&graph, &x, &self.config)?;
+            let y = self.drop(&graph, block.ffn.forward(&graph, &h)?, pass)?;
+            x = ops::add(&graph, &x, &y)?;
+        }
+        if let Some(cache) = pass.cache.as_deref_mut() {
+            cache.advance(time);
+        }
+        Ok(self.weights.norm.forward(&graph, &x, &self.config)?)
     }
+
     /// (…, width) → (…, vocab).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        let _ = hidden;
-        todo!()
+        Ok(ops::linear(&Graph::default(), hidden, &self.weights.head, None, false)?)
     }
+
     /// Σ weight · −log p(target) over all places: a scalar. hidden (batch, time, width), targets (batch, time)
     /// u32, weights (batch, time) f32. Divide by the step's sum of weights for the mean.
+    ///
+    /// A target whose weight is 0 is not looked at, and may be any number.
     pub fn loss_sum(&self, hidden: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor, ModelError> {
-        let _ = (hidden, targets, weights);
-        todo!()
+        let (batch, time, width) = hidden.dims3()?;
+        if targets.dims() != [batch, time] || weights.dims() != [batch, time] {
+            return Err(ModelError::Config(format!(
+                "targets {:?} and weights {:?} do not fit the hidden states of {batch} rows and {time} places; give one of each a place",
+                targets.dims(),
+                weights.dims()
+            )));
+        }
+        let rows = batch * time;
+        Ok(ops::cross_entropy(&hidden.reshape((rows, width))?, &self.weights.head, &targets.flatten_all()?, &weights.flatten_all()?)?)
     }
+
     /// The same weights without a graph: for generation and evaluation. Shares storage, so it sees in-place updates.
     pub fn detached(&self) -> Decoder {
-        todo!()
+        Decoder {
+            config: self.config.clone(),
+            params: self.params.clone(),
+            weights: self.weights.detached(),
+            device: self.device.clone(),
+            dtype: self.dtype,
+        }
+    }
+
+    fn check_ids(&self, ids: &Tensor, start: usize, time: usize) -> Result<(), ModelError> {
+        let (vocab, context) = (self.config.vocab, self.config.context);
+        if self.config.family == Family::Gpt2 && start + time > context {
+            let text = format!("{} tokens do not fit into gpt2's context of {context}; shorten the text", start + time);
+            return Err(ModelError::Config(text));
+        }
+        // On other devices a look at the ids would wait for everything before; their kernels check for themselves.
+        if ids.device().is_cpu() {
+            let largest = ids.flatten_all()?.to_vec1::<u32>()?.into_iter().max();
+            if let Some(id) = largest.filter(|&id| id as usize >= vocab) {
+                let text = format!("token {id} is beyond the model's vocabulary of {vocab}; use the tokenizer that the model was trained with");
+                return Err(ModelError::Config(text));
+            }
+        }
+        Ok(())
+    }
+
+    fn embed(&self, graph: &Graph, ids: &Tensor, start: usize) -> CandleResult<Tensor> {
+        let x = ops::embedding(graph, &self.weights.tokens, ids)?;
+        let Some(table) = &self.weights.positions else { return Ok(x) };
+        let (batch, time) = ids.dims2()?;
+        let places: Vec<u32> = (0..batch).flat_map(|_| (start..start + time).map(|p| p as u32)).collect();
+        let places = Tensor::from_vec(places, (batch, time), ids.device())?;
+        ops::add(graph, &x, &ops::embedding(graph, table, &places)?)
+    }
+
+    fn angles(&self, start: usize, time: usize) -> CandleResult<Angles> {
+        let d = self.config.head_dim;
+        let angles: Vec<f64> = (start..start + time)
+            .flat_map(|p| (0..d / 2).map(move |i| (p, i)))
+            .map(|(p, i)| p as f64 * self.config.rope_theta.powf(-2.0 * i as f64 / d as f64))
+            .collect();
+        let table = |f: fn(f64) -> f64| {
+            let values: Vec<f64> = angles.iter().map(|&a| f(a)).collect();
+            Tensor::from_vec(values, (time, d / 2), &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)
+        };
+        Ok(Angles { cos: table(f64::cos)?, sin: table(f64::sin)? })
+    }
+
+    /// (batch, time, width) → (batch, time, heads · head_dim), before the output projection.
+    fn attend(&self, graph: &Graph, block: &Block, h: &Tensor, angles: Option<&Angles>, layer: usize, pass: &mut Pass) -> CandleResult<Tensor> {
+        let c = &self.config;
+        let (mut q, mut k, v) = match &block.attention {
+            Projections::Packed(qkv) => {
+                let qkv = qkv.forward(graph, h)?;
+                if pass.cache.is_none() {
+                    return ops::attention_packed(graph, &qkv, c.heads);
+                }
+                let part = |i| qkv.narrow(2, i * c.width, c.width);
+                (part(0)?, part(1)?, part(2)?)
+            }
+            Projections::Apart { q, k, v, .. } => (q.forward(graph, h)?, k.forward(graph, h)?, v.forward(graph, h)?),
+        };
+        if let Projections::Apart { norms: Some((q_norm, k_norm)), .. } = &block.attention {
+            q = self.norm_heads(graph, &q, q_norm)?;
+            k = self.norm_heads(graph, &k, k_norm)?;
+        }
+        if let Some(a) = angles {
+            q = ops::rope(graph, &q, &a.cos, &a.sin)?;
+            k = ops::rope(graph, &k, &a.cos, &a.sin)?;
+        }
+        let Some(cache) = pass.cache.as_deref_mut() else { return ops::attention(graph, &q, &k, &v, c.heads, c.kv_heads) };
+        let (k, v) = cache.extend(layer, &k, &v)?;
+        ops::attention(graph, &q, &k, &v, c.heads, c.kv_heads)
+    }
+
+    /// RMSNorm of each head: (batch, time, heads · head_dim), weight (head_dim).
+    fn norm_heads(&self, graph: &Graph, x: &Tensor, weight: &Tensor) -> CandleResult<Tensor> {
+        let (batch, time, width) = x.dims3()?;
+        let d = self.config.head_dim;
+        let heads = ops::reshape(graph, x, &[batch, time, width / d, d])?;
+        ops::reshape(graph, &ops::rms_norm(graph, &heads, weight, self.config.norm_eps)?, &[batch, time, width])
+    }
+
+    /// Inverted dropout: what stays is divided by the probability to stay.
+    fn drop(&self, graph: &Graph, x: Tensor, pass: &mut Pass) -> CandleResult<Tensor> {
+        let p = self.config.dropout;
+        let Some(stream) = pass.dropout.as_deref_mut().filter(|_| p > 0.0) else { return Ok(x) };
+        let (kept, scale) = (((1.0 - p) * 65536.0) as u64, (1.0 / (1.0 - p)) as f32);
+        let n = x.elem_count();
+        let mut mask = Vec::with_capacity(n + 3);
+        while mask.len() < n {
+            // Four places from each draw: sixteen bits are fine enough for a probability.
+            let bits = stream.next_u64();
+            mask.extend((0..4).map(|i| if (bits >> (16 * i)) & 0xffff < kept { scale } else { 0.0 }));
+        }
+        mask.truncate(n);
+        let mask = Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
+        ops::multiply(graph, &x, &mask)
+    }
+}
+
+impl Norm {
+    fn forward(&self, graph: &Graph, x: &Tensor, config: &Config) -> CandleResult<Tensor> {
+        match &self.bias {
+            Some(bias) => ops::layer_norm(graph, x, &self.weight, bias, config.norm_eps),
+            None => ops::rms_norm(graph, x, &self.weight, config.norm_eps),
+        }
+    }
+}
+
+impl Ffn {
+    fn forward(&self, graph: &Graph, x: &Tensor) -> CandleResult<Tensor> {
+        match self {
+            Ffn::SwiGlu { gate, up, down } => {
+                let product = ops::swiglu(graph, &gate.forward(graph, x)?, &up.forward(graph, x)?)?;
+                down.forward(graph, &product)
+            }
+            Ffn::Gelu { up, down } => down.forward(graph, &ops::gelu(graph, &up.forward(graph, x)?)?),
+        }
+    }
+}
+
+impl Weights {
+    /// Takes the tensors in the order of `params::specs`.
+    fn new(c: &Config, tensors: Vec<Tensor>) -> Result<Self, ModelError> {
+        let mut rest = tensors.into_iter();
+        let mut next = || rest.next().ok_or_else(|| ModelError::Config("parameters are missing; give all that the architecture has".into()));
+        let gpt2 = c.family == Family::Gpt2;
+        let tokens = next()?;
+        let positions = if gpt2 { Some(next()?) } else { None };
+        let mut blocks = Vec::with_capacity(c.layers);
+        for _ in 0..c.layers {
+            blocks.push(if gpt2 { Block::gpt2(&mut next)? } else { Block::rotary(c.family == Family::Qwen3, &mut next)? });
+        }
+        let norm = Norm { weight: next()?, bias: if gpt2 { Some(next()?) } else { None } };
+        let head = if c.tied { tokens.clone() } else { next()? };
+        Ok(Self { tokens, positions, blocks, norm, head })
+    }
+
+    fn detached(&self) -> Self {
+        let tokens = self.tokens.detach();
+        let positions = self.positions.as_ref().map(Tensor::detach);
+        Self { tokens, positions, blocks: self.blocks.iter().map(Block::detached).collect(), norm: self.norm.detached(), head: self.head.detach() }
+    }
+}
+
+impl Block {
+    fn rotary(head_norms: bool, next: &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<Self, ModelError> {
+        let linear = |weight| Linear { weight, bias: None, transposed: false };
+        let norm1 = Norm { weight: next()?, bias: None };
+        let (q, k, v) = (linear(next()?), linear(next()?), linear(next()?));
+        let norms = if head_norms { Some((next()?, next()?)) } else { None };
+        Ok(Self {
+            norm1,
+            attention: Projections::Apart { q, k, v, norms },
+            output: linear(next()?),
+            norm2: Norm { weight: next()?, bias: None },
+            ffn: Ffn::SwiGlu { gate: linear(next()?), up: linear(next()?), down: linear(next()?) },
+        })
+    }
+
+    fn gpt2(next: &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<Self, ModelError> {
+        fn linear(next: &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<Linear, ModelError> {
+            Ok(Linear { weight: next()?, bias: Some(next()?), transposed: true })
+        }
+        fn norm(next: &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<Norm, ModelError> {
+            Ok(Norm { weight: next()?, bias: Some(next()?) })
+        }
+        Ok(Self {
+            norm1: norm(next)?,
+            attention: Projections::Packed(linear(next)?),
+            output: linear(next)?,
+            norm2: norm(next)?,
+            ffn: Ffn::Gelu { up: linear(next)?, down: linear(next)? },
+        })
+    }
+}
+
+impl Norm {
+    fn detached(&self) -> Self {
+        Self { weight: self.weight.detach(), bias: self.bias.as_ref().map(Tensor::detach) }
+    }
+}
+
+impl Block {
+    fn detached(&self) -> Self {
+        let attention = match &self.attention {
+            Projections::Packed(qkv) => Projections::Packed(qkv.detached()),
+            Projections::Apart { q, k, v, norms } => {
+                let norms = norms.as_ref().map(|(q, k)| (q.detach(), k.detach()));
+                Projections::Apart { q: q.detached(), k: k.detached(), v: v.detached(), norms }
+            }
+        };
+        let ffn = match &self.ffn {
+            Ffn::SwiGlu { gate, up, down } => Ffn::SwiGlu { gate: gate.detached(), up: up.detached(), down: down.detached() },
+            Ffn::Gelu { up, down } => Ffn::Gelu { up: up.detached(), down: down.detached() },
+        };
+        Self { norm1: self.norm1.detached(), attention, output: self.output.detached(), norm2: self.norm2.detached(), ffn }
     }
 }
 
 /// The one caller of `Tensor::backward`.
 pub fn backward(loss: &Tensor) -> Result<GradStore, ModelError> {
-    let _ = loss;
-    todo!()
+    Ok(loss.backward()?)
 }

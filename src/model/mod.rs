@@ -1,9 +1,11 @@
 //! Floor 1: the decoder, its fused ops, its parameters and its files. Nothing of data, training or screens.
 
+mod cache;
 pub mod config;
 pub mod decoder;
 pub mod hf;
 pub mod linear;
+mod memory;
 pub mod ops;
 pub mod params;
 

@@ -1,0 +1,147 @@
+//! Reading weights from their containers: safetensors, its shards, and PyTorch's zip. Names and shapes are held
+//! against what the config says before any number is read.
+//! Deliberately not here: anything that runs code from a file; a pickle is parsed, never executed.
+
+use super::super::config::Config;
+use super::super::params::Spec;
+use super::{ModelError, file_error};
+use candle_core::pickle::PthTensors;
+use candle_core::{DType, Device, Tensor, Var};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+const ANEW: &str = "fetch the file anew, or go back to an earlier checkpoint";
+
+/// The variables of all specs, in their order.
+pub fn read(path: &Path, config: &Config, specs: &[Spec], dtype: DType, device: &Device) -> Result<Vec<Var>, ModelError> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    if name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth") {
+        return pickled(path, config, specs, dtype, device);
+    }
+    let files = if name.ends_with(".json") { shards(path)? } else { vec![path.to_path_buf()] };
+    let maps = files.iter().map(|f| map(f)).collect::<Result<Vec<_>, _>>()?;
+    let mut views = BTreeMap::new();
+    for (file, map) in files.iter().zip(&maps) {
+        let tensors = SafeTensors::deserialize(map).map_err(|e| file_error(file, format!("is damaged or cut short ({e})"), ANEW))?;
+        for (name, view) in tensors.tensors() {
+            views.insert(name, (file, view));
+        }
+    }
+    let shapes = views.iter().map(|(name, (_, view))| (name.clone(), view.shape().to_vec())).collect();
+    let sources = match_names(path, config, specs, &shapes)?;
+    let mut vars = Vec::with_capacity(specs.len());
+    for source in sources {
+        let Some((file, view)) = views.get(&source) else { return Err(missing(path, &source)) };
+        let from = match view.dtype() {
+            Dtype::F64 => DType::F64,
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            other => {
+                let what = format!("{source} is of type {other:?}");
+                return Err(file_error(file, what, "fetch a model whose weights are F32, F16 or BF16"));
+            }
+        };
+        let tensor = Tensor::from_raw_buffer(view.data(), from, view.shape(), &Device::Cpu)?;
+        vars.push(variable(&tensor, dtype, device)?);
+    }
+    Ok(vars)
+}
+
+fn variable(tensor: &Tensor, dtype: DType, device: &Device) -> Result<Var, ModelError> {
+    Ok(Var::from_tensor(&tensor.to_dtype(dtype)?.to_device(device)?.contiguous()?)?)
+}
+
+fn map(path: &Path) -> Result<memmap2::Mmap, ModelError> {
+    let io = |e: std::io::Error| file_error(path, format!("cannot be read ({e})"), "check that the file is there and may be read");
+    let file = File::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() == 0 {
+        return Err(file_error(path, "is empty".into(), ANEW));
+    }
+    // SAFETY: the map is read-only and lives for the length of this read; checkpoints are replaced by renaming,
+    // never rewritten in place.
+    unsafe { memmap2::Mmap::map(&file) }.map_err(io)
+}
+
+/// The shards that an index names. They lie beside it; a name that leads elsewhere is refused.
+fn shards(index: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let text = std::fs::read_to_string(index).map_err(|e| file_error(index, format!("cannot be read ({e})"), ANEW))?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| file_error(index, format!("is not JSON ({e})"), ANEW))?;
+    let Some(weights) = value.get("weight_map").and_then(Value::as_object) else {
+        return Err(file_error(index, "has no weight_map".into(), ANEW));
+    };
+    let names: BTreeSet<&str> = weights.values().filter_map(Value::as_str).collect();
+    let dir = index.parent().unwrap_or(Path::new("."));
+    let mut files = Vec::new();
+    for name in names {
+        if Path::new(name).file_name().and_then(|n| n.to_str()) != Some(name) {
+            let what = format!("weight_map names {name:?}, which does not lie beside it");
+            return Err(file_error(index, what, "fetch the model from a source that you trust"));
+        }
+        files.push(dir.join(name));
+    }
+    Ok(files)
+}
+
+/// A `.bin` of PyTorch 1.6 or later: a zip of raw storages and a pickle that says which is which. The parser knows
+/// a few constructors by name and calls nothing.
+fn pickled(path: &Path, config: &Config, specs: &[Spec], dtype: DType, device: &Device) -> Result<Vec<Var>, ModelError> {
+    let convert = "convert it with transformers: from_pretrained(…), then save_pretrained(…), which writes model.safetensors";
+    let bad = |e: candle_core::Error| {
+        let text = e.to_string();
+        file_error(path, format!("is no PyTorch zip that can be read ({})", text.lines().next().unwrap_or_default()), convert)
+    };
+    // The parser indexes what a pickle claims without asking first, so a hostile one may make it panic.
+    let guarded = std::panic::AssertUnwindSafe(|| PthTensors::new(path, None));
+    let file = match std::panic::catch_unwind(guarded) {
+        Ok(file) => file.map_err(bad)?,
+        Err(_) => return Err(file_error(path, "holds a pickle that cannot be read".into(), convert)),
+    };
+    let infos = file.tensor_infos();
+    let shapes = infos.iter().map(|(name, info)| (name.clone(), info.layout.dims().to_vec())).collect();
+    let sources = match_names(path, config, specs, &shapes)?;
+    let mut vars = Vec::with_capacity(specs.len());
+    for source in sources {
+        let tensor = file.get(&source).map_err(bad)?.ok_or_else(|| missing(path, &source))?;
+        vars.push(variable(&tensor, dtype, device)?);
+    }
+    Ok(vars)
+}
+
+/// For each spec the name under which the file holds it. Fails on a tensor that is missing, has another shape, or
+/// belongs to no place of the architecture.
+fn match_names(path: &Path, config: &Config, specs: &[Spec], shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<String>, ModelError> {
+    let mut taken = BTreeSet::new();
+    let mut sources = Vec::with_capacity(specs.len());
+    for spec in specs {
+        // Base models are saved without the prefix of the causal one.
+        let bare = spec.name.split_once('.').map_or(spec.name.as_str(), |(_, rest)| rest);
+        let Some(name) = [spec.name.as_str(), bare].into_iter().find(|n| shapes.contains_key(*n)) else {
+            return Err(missing(path, &spec.name));
+        };
+        if shapes[name] != spec.shape {
+            let what = format!("{name} has shape {:?} where config.json asks for {:?}", shapes[name], spec.shape);
+            return Err(file_error(path, what, "use weights and config.json of the same model"));
+        }
+        taken.insert(name.to_string());
+        sources.push(name.to_string());
+    }
+    if let Some(name) = shapes.keys().find(|n| !taken.contains(*n) && !derived(config, n)) {
+        let what = format!("holds {name}, for which a {} of {} layers has no place", config.family.name(), config.layers);
+        return Err(file_error(path, what, "use weights and config.json of the same model"));
+    }
+    Ok(sources)
+}
+
+/// Tensors that older files hold beside the parameters: masks, rotary frequencies, and the copy of a tied head.
+fn derived(config: &Config, name: &str) -> bool {
+    let buffer = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"].iter().any(|end| name.ends_with(end));
+    buffer || (config.tied && name == "lm_head.weight")
+}
+
+fn missing(path: &Path, name: &str) -> ModelError {
+    file_error(path, format!("lacks the tensor {name}"), "use weights and config.json of the same model")
+}

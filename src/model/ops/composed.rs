@@ -1,0 +1,116 @@
+//! Every op of the decoder written with candle's own differentiable ops: the path of any device and type of number
+//! that has no fused op, and the reference that the fused ones are tested against.
+//! Deliberately not here: candle's fused kernels, most of which lose the gradient without a word.
+
+use candle_core::{D, DType, Device, Result, Tensor};
+
+/// x · Wᵀ, for `weight` (out, in), or x · W where it is stored `transposed` (in, out).
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, transposed: bool) -> Result<Tensor> {
+    let inputs = x.dim(D::Minus1)?;
+    let mut dims = x.dims().to_vec();
+    let flat = x.reshape(((), inputs))?;
+    let weight = if transposed { weight.clone() } else { weight.t()? };
+    let y = flat.matmul(&weight)?;
+    let y = match bias {
+        Some(b) => y.broadcast_add(b)?,
+        None => y,
+    };
+    if let Some(last) = dims.last_mut() {
+        *last = y.dim(1)?;
+    }
+    y.reshape(dims)
+}
+
+/// Half-precision reductions are made in f32.
+fn wide(x: &Tensor) -> Result<Tensor> {
+    if matches!(x.dtype(), DType::F16 | DType::BF16) { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
+}
+
+/// x / sqrt(mean(x²) + eps) · weight (Zhang and Sennrich 2019).
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let w = wide(x)?;
+    let scale = (w.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    w.broadcast_div(&scale)?.to_dtype(x.dtype())?.broadcast_mul(weight)
+}
+
+/// (x − mean) / sqrt(variance + eps) · weight + bias (Ba et al. 2016).
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let w = wide(x)?;
+    let centred = w.broadcast_sub(&w.mean_keepdim(D::Minus1)?)?;
+    let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    centred.broadcast_div(&scale)?.to_dtype(x.dtype())?.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
+/// Rotates the two halves of each head (Su et al. 2021, in transformers' order). x (batch, time, heads · head_dim);
+/// cos and sin (time, head_dim / 2).
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let (batch, time, width) = x.dims3()?;
+    let half = cos.dim(1)?;
+    let x = x.reshape((batch, time, width / (2 * half), 2, half))?;
+    let (a, b) = (x.narrow(3, 0, 1)?, x.narrow(3, 1, 1)?); // (batch, time, heads, 1, half)
+    let shape = (1, time, 1, 1, half);
+    let (cos, sin) = (cos.reshape(shape)?, sin.reshape(shape)?);
+    let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    Tensor::cat(&[first, second], 3)?.reshape((batch, time, width))
+}
+
+/// Causal attention. q (batch, time, heads · d), k and v (batch, keys, kv_heads · d): the last query sees all keys.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, kv_heads: usize) -> Result<Tensor> {
+    let (batch, time, width) = q.dims3()?;
+    let keys = k.dim(1)?;
+    let d = width / heads;
+    let split = |x: &Tensor, n: usize, t: usize| x.reshape((batch, t, n, d))?.transpose(1, 2)?.contiguous();
+    let repeat = |x: Tensor| -> Result<Tensor> {
+        // (batch, kv_heads, keys, d) → (batch, heads, keys, d): each key head serves heads / kv_heads queries.
+        let x = x.unsqueeze(2)?.broadcast_as((batch, kv_heads, heads / kv_heads, keys, d))?;
+        x.reshape((batch, heads, keys, d))
+    };
+    let q = split(q, heads, time)?;
+    let (k, v) = (repeat(split(k, kv_heads, keys)?)?, repeat(split(v, kv_heads, keys)?)?);
+    let scores = wide(&(q.matmul(&k.transpose(2, 3)?)? / (d as f64).sqrt())?)?; // (batch, heads, time, keys)
+    let scores = scores.broadcast_add(&mask(time, keys, scores.dtype(), scores.device())?)?;
+    let weights = softmax(&scores)?.to_dtype(v.dtype())?;
+    weights.matmul(&v)?.transpose(1, 2)?.reshape((batch, time, width))
+}
+
+/// 0 where a query may look and a large negative number elsewhere: (time, keys).
+fn mask(time: usize, keys: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    let before = keys - time;
+    let values: Vec<f32> = (0..time).flat_map(|i| (0..keys).map(move |j| if j > before + i { -1e30 } else { 0.0 })).collect();
+    Tensor::from_vec(values, (time, keys), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+}
+
+/// Softmax over the last dimension, with the gradient that candle's fused one lacks.
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    let e = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
+    e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
+}
+
+/// silu(gate) · up (Shazeer 2020).
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.silu()? * up
+}
+
+/// GELU by the tanh approximation (Hendrycks and Gimpel 2016), which transformers calls `gelu_new`. Written out,
+/// since the constants in the backward of candle's own have six digits.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    let inner = ((x + (x.sqr()? * x)?.affine(0.044715, 0.0)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
+    (x * 0.5)? * (inner.tanh()? + 1.0)?
+}
+
+/// Rows of `table` (rows, width) by ids (batch, time).
+pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    let (batch, time) = ids.dims2()?;
+    table.index_select(&ids.flatten_all()?, 0)?.reshape((batch, time, table.dim(1)?))
+}
+
+/// Σ weight · −log softmax(hidden · headᵀ)[target]: hidden (rows, width), head (vocab, width), targets and weights
+/// (rows). Holds all logits.
+pub fn cross_entropy(hidden: &Tensor, head: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let logits = wide(&linear(hidden, head, None, false)?)?;
+    let top = logits.max_keepdim(D::Minus1)?.detach();
+    let lse = (logits.broadcast_sub(&top)?.exp()?.sum_keepdim(D::Minus1)?.log()? + top)?; // (rows, 1)
+    let chosen = logits.gather(&targets.unsqueeze(1)?, 1)?;
+    ((lse - chosen)?.squeeze(1)? * weights.to_dtype(logits.dtype())?)?.sum_all()
+}

@@ -80,7 +80,9 @@ impl Config {
             return Err(ModelError::Config("model.heads = 0: a model has at least one head".into()));
         }
         let divided = |own: &str| {
-            ModelError::Config(format!("model.heads = {heads} does not divide model.width = {width}; choose heads that divide the width{own}"))
+            ModelError::Config(format!(
+                "model.heads = {heads} does not divide model.width = {width}; choose heads that divide the width{own}"
+            ))
         };
         let head_dim = match (section.head_dim, family) {
             (Some(d), Family::Gpt2) if d.checked_mul(heads) != Some(width) => {

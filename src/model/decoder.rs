@@ -183,7 +183,8 @@ impl Decoder {
         if ids.device().is_cpu() {
             let largest = ids.flatten_all()?.to_vec1::<u32>()?.into_iter().max();
             if let Some(id) = largest.filter(|&id| id as usize >= vocab) {
-                let text = format!("token {id} is beyond the model's vocabulary of {vocab}; use the tokenizer that the model was trained with");
+                let text =
+                    format!("token {id} is beyond the model's vocabulary of {vocab}; use the tokenizer that the model was trained with");
                 return Err(ModelError::Config(text));
             }
         }
@@ -213,7 +214,15 @@ impl Decoder {
     }
 
     /// (batch, time, width) → (batch, time, heads · head_dim), before the output projection.
-    fn attend(&self, graph: &Graph, block: &Block, h: &Tensor, angles: Option<&Angles>, layer: usize, pass: &mut Pass) -> CandleResult<Tensor> {
+    fn attend(
+        &self,
+        graph: &Graph,
+        block: &Block,
+        h: &Tensor,
+        angles: Option<&Angles>,
+        layer: usize,
+        pass: &mut Pass,
+    ) -> CandleResult<Tensor> {
         let c = &self.config;
         let (mut q, mut k, v) = match &block.attention {
             Projections::Packed(qkv) => {
@@ -290,7 +299,8 @@ impl Weights {
     /// Takes the tensors in the order of `params::specs`.
     fn new(c: &Config, tensors: Vec<Tensor>) -> Result<Self, ModelError> {
         let mut rest = tensors.into_iter();
-        let mut next = || rest.next().ok_or_else(|| ModelError::Config("parameters are missing; give all that the architecture has".into()));
+        let mut next =
+            || rest.next().ok_or_else(|| ModelError::Config("parameters are missing; give all that the architecture has".into()));
         let gpt2 = c.family == Family::Gpt2;
         let tokens = next()?;
         let positions = if gpt2 { Some(next()?) } else { None };
@@ -306,7 +316,13 @@ impl Weights {
     fn detached(&self) -> Self {
         let tokens = self.tokens.detach();
         let positions = self.positions.as_ref().map(Tensor::detach);
-        Self { tokens, positions, blocks: self.blocks.iter().map(Block::detached).collect(), norm: self.norm.detached(), head: self.head.detach() }
+        Self {
+            tokens,
+            positions,
+            blocks: self.blocks.iter().map(Block::detached).collect(),
+            norm: self.norm.detached(),
+            head: self.head.detach(),
+        }
     }
 }
 

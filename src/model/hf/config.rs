@@ -91,7 +91,11 @@ impl Reader<'_> {
     fn config(&self) -> Result<Config, ModelError> {
         let family = self.family()?;
         if self.present("quantization_config").is_some() {
-            return Err(self.refuse("quantization_config", "quantized weights are not read here", "fetch the model that was not quantized"));
+            return Err(self.refuse(
+                "quantization_config",
+                "quantized weights are not read here",
+                "fetch the model that was not quantized",
+            ));
         }
         let config = if family == Family::Gpt2 { self.gpt2()? } else { self.rotary(family)? };
         config.check("").map_err(|e| file_error(self.path, e.to_string(), "fetch the model directory anew"))?;
@@ -189,7 +193,11 @@ impl Reader<'_> {
             let Value::Object(rope) = value else { return Err(self.refuse(key, "is not an object", "fetch the model directory anew")) };
             let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str).unwrap_or("default");
             if kind != "default" {
-                return Err(self.refuse(key, &format!("rope_type {kind:?} is not built here"), "choose a model with unscaled rotary positions"));
+                return Err(self.refuse(
+                    key,
+                    &format!("rope_type {kind:?} is not built here"),
+                    "choose a model with unscaled rotary positions",
+                ));
             }
             theta = self.number(rope, "rope_theta", theta)?;
             self.whole_head(rope, key)?;

@@ -40,12 +40,15 @@ pub fn save(decoder: &Decoder, dir: &Path) -> Result<(), ModelError> {
     let dtype = decoder.dtype();
     let failed = |path: &Path| {
         let path = path.to_path_buf();
-        move |e: std::io::Error| file_error(&path, format!("cannot be written ({e})"), "make room or choose a directory that can be written")
+        move |e: std::io::Error| {
+            file_error(&path, format!("cannot be written ({e})"), "make room or choose a directory that can be written")
+        }
     };
     let text = |value: &serde_json::Value| format!("{value:#}\n");
-    for (name, body) in
-        [("config.json", text(&config::write(decoder.config(), dtype))), ("generation_config.json", text(&config::generation(decoder.config())))]
-    {
+    for (name, body) in [
+        ("config.json", text(&config::write(decoder.config(), dtype))),
+        ("generation_config.json", text(&config::generation(decoder.config()))),
+    ] {
         let path = dir.join(name);
         write::synced(&path, body.as_bytes()).map_err(failed(&path))?;
     }

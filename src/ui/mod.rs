@@ -1,16 +1,45 @@
-//! Floor 6: the workbench.
+//! Floor 6: the workbench. This page is its event loop: one channel in, one frame out.
+//! Deliberately not here: what keys mean (`shell`) and what is drawn (`frame`, `panes`).
 
+pub mod config;
+mod frame;
+pub mod harness;
+mod help;
+mod input;
 pub mod keymap;
 pub mod loader;
+mod palette;
 pub mod pane;
 pub mod panes;
+pub mod shell;
 pub mod terminal;
 pub mod theme;
 pub mod widgets;
 pub mod world;
 
-use crate::engine::Handle;
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossterm::event::Event;
+use ratatui::Terminal;
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+
+use crate::engine::Handle;
+use crate::engine::protocol::{Command, Up};
+use config::Config;
+use loader::Loader;
+use shell::{Out, Setup, Shell};
+use terminal::Screen;
+use theme::{Depth, Theme};
+use world::{Loaded, World};
+
+/// Frames of numbers come at most this often; of streaming text at the second rate.
+const DATA_MS: u64 = 90;
+const STREAM_MS: u64 = 33;
+/// How long a closing engine may take to save what it has.
+const SAVING: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -20,8 +49,369 @@ pub struct Options {
     pub mouse: Option<bool>,
 }
 
+/// All that the screen's thread ever waits for.
+enum Message {
+    Input(Event, Instant),
+    Up(Up),
+    /// The engine's end of the channel is gone.
+    EngineGone,
+    Loaded(Loaded),
+    Signal(i32),
+    /// Another thread panicked.
+    Panic(String),
+}
+
 /// Opens the workbench on a project and returns when the person quits; the terminal is as it was.
 pub fn run(project: &Path, handle: Handle, options: Options) -> color_eyre::Result<()> {
-    let _ = (project, handle, options);
+    let (commands, events) = handle.split();
+    run_over(project, commands, events, options)
+}
+
+/// The same over two ends of an engine's channels.
+pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>, options: Options) -> color_eyre::Result<()> {
+    let (sender, messages) = channel();
+    let panes = panes::all();
+    let known: Vec<keymap::Binding> = panes.iter().flat_map(|p| p.bindings()).chain(keymap::GLOBAL).copied().collect();
+    let directory = config::directory();
+    let config = Config::load(directory.as_deref(), &known);
+    let (themes, mut complaints) = config::themes(directory.as_deref());
+    complaints.splice(0..0, config.complaints.iter().cloned());
+    let depth = depth();
+    let theme = choose_theme(&themes, options.theme.as_ref().or(config.theme.as_ref()), depth, &mut complaints);
+    let setup = Setup {
+        mouse: options.mouse.or(config.mouse).unwrap_or(true),
+        ascii: options.ascii || config.ascii.unwrap_or(false),
+        readonly: options.readonly,
+        config,
+        themes,
+        theme,
+    };
+    let mouse = setup.mouse;
+    let project = std::path::absolute(project)?;
+    let shell = Shell::new(World::new(project.clone()), panes, setup);
+
+    let loader = {
+        let sender = sender.clone();
+        Loader::spawn(project, move |answer| sender.send(Message::Loaded(answer)).is_ok())?
+    };
+    spawn_sources(&sender, events)?;
+    let output = std::fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let hook = PanicHook::install(sender);
+    terminal::enter(mouse)?;
+    let session = Session;
+    let terminal = Terminal::new(Screen::new(output, depth, None))?;
+    let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false };
+    let result = driver.drive(&complaints);
+    drop(session);
+    drop(hook);
+    driver.close();
+    result
+}
+
+/// Gives the terminal back however the loop ends.
+struct Session;
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        terminal::leave();
+    }
+}
+
+struct Driver {
+    shell: Shell,
+    terminal: Terminal<Screen<std::fs::File>>,
+    messages: Receiver<Message>,
+    commands: Sender<Command>,
+    loader: Loader,
+    mouse: bool,
+    signalled: bool,
+}
+
+impl Driver {
+    fn drive(&mut self, complaints: &[String]) -> color_eyre::Result<()> {
+        self.shell.begin(complaints, now_ms());
+        if self.perform()? {
+            return Ok(());
+        }
+        self.draw()?;
+        let mut last = Instant::now();
+        // Whether something came in that no frame shows yet.
+        let mut stale = false;
+        loop {
+            let pause = Duration::from_millis(if self.shell.streams() { STREAM_MS } else { DATA_MS });
+            let wake = self.shell.wakes(now_ms()).map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
+            let due = stale.then(|| pause.saturating_sub(last.elapsed()));
+            let first = match due.into_iter().chain(wake).min() {
+                None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => self.messages.recv_timeout(wait),
+            };
+            let mut urgent = false;
+            match first {
+                Ok(message) => {
+                    urgent |= self.take(message)?;
+                    stale = true;
+                    loop {
+                        match self.messages.try_recv() {
+                            Ok(message) => urgent |= self.take(message)?,
+                            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => urgent = wake.is_some_and(|w| w <= pause) && !stale,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if self.signalled || self.perform()? {
+                return Ok(());
+            }
+            if urgent || (stale && last.elapsed() >= pause) {
+                self.draw()?;
+                last = Instant::now();
+                stale = false;
+            }
+        }
+    }
+
+    /// Takes one message; whether it should be seen at once.
+    fn take(&mut self, message: Message) -> color_eyre::Result<bool> {
+        let now = now_ms();
+        match message {
+            Message::Input(Event::Resize(..), _) => return Ok(true),
+            Message::Input(event, read) => {
+                #[cfg(debug_assertions)]
+                provoke(&event);
+                self.shell.input(event, read, now);
+                return Ok(true);
+            }
+            Message::Up(up) => self.shell.up(up, now),
+            Message::EngineGone => self.shell.up(Up::Bye, now),
+            Message::Loaded(answer) => {
+                self.shell.loaded(answer, now);
+                return Ok(true);
+            }
+            Message::Signal(SIGTERM | SIGHUP | SIGINT) => self.signalled = true,
+            Message::Signal(SIGTSTP) => {
+                terminal::leave();
+                // Stops the whole process; the next line runs when `fg` lets it go on.
+                signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
+                self.retake()?;
+                return Ok(true);
+            }
+            Message::Signal(SIGCONT) => {
+                self.retake()?;
+                return Ok(true);
+            }
+            Message::Signal(_) => {}
+            Message::Panic(what) => {
+                self.shell.panicked(what, now);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes the terminal again after a stop, whoever stopped us, and forgets what it showed.
+    fn retake(&mut self) -> color_eyre::Result<()> {
+        crossterm::terminal::disable_raw_mode()?;
+        terminal::enter(self.mouse)?;
+        self.terminal.backend_mut().forget();
+        self.terminal.clear()?;
+        Ok(())
+    }
+
+    /// Does what the shell asked for; whether it is over.
+    fn perform(&mut self) -> color_eyre::Result<bool> {
+        let tmux = std::env::var_os("TMUX").is_some();
+        for out in self.shell.take() {
+            match out {
+                Out::Command(command) => {
+                    if self.commands.send(command).is_err() {
+                        self.shell.panicked("the engine has ended; leave with q and start again".into(), now_ms());
+                    }
+                }
+                Out::Load(load) => self.loader.ask(load),
+                Out::Yank(text) => self.terminal.backend_mut().write_raw(&terminal::yank_sequence(&text, tmux))?,
+                Out::Notify { text, command } => {
+                    self.terminal.backend_mut().write_raw(&terminal::notify_sequence(&text, tmux))?;
+                    if let Some(command) = command {
+                        notify(command, text);
+                    }
+                }
+                Out::Mouse(on) => {
+                    self.mouse = on;
+                    terminal::set_mouse(on)?;
+                }
+                Out::Suspend => suspend()?,
+                Out::Redraw => {
+                    self.terminal.backend_mut().forget();
+                    self.terminal.clear()?;
+                }
+                Out::Exit => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn draw(&mut self) -> color_eyre::Result<()> {
+        let now = now_ms();
+        self.terminal.draw(|frame| self.shell.draw(frame, now))?;
+        self.shell.drawn(Instant::now());
+        Ok(())
+    }
+
+    /// The screen is gone; the engine saves what it is at.
+    fn close(&mut self) {
+        let running = self.shell.world.jobs.values().any(|j| j.ended.is_none());
+        if self.commands.send(Command::Shutdown).is_err() || !running {
+            return;
+        }
+        let until = Instant::now() + SAVING;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            match self.messages.recv_timeout(left) {
+                Ok(Message::Up(Up::Bye) | Message::EngineGone) | Err(_) => return,
+                // A second interrupt does not want to wait.
+                Ok(Message::Signal(SIGINT | SIGTERM)) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// The threads that fill the channel: input, engine, signals.
+fn spawn_sources(sender: &Sender<Message>, events: Receiver<Up>) -> std::io::Result<()> {
+    let to = sender.clone();
+    std::thread::Builder::new().name("engine events".into()).spawn(move || {
+        while let Ok(up) = events.recv() {
+            if to.send(Message::Up(up)).is_err() {
+                return;
+            }
+        }
+        let _ = to.send(Message::EngineGone);
+    })?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT])?;
+    let to = sender.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if to.send(Message::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    })?;
+    let to = sender.clone();
+    std::thread::Builder::new().name("input".into()).spawn(move || input::run(|event, at| to.send(Message::Input(event, at)).is_ok()))?;
     Ok(())
+}
+
+/// Asks the whole process group to stop, as the terminal itself would; our own part is done when the signal arrives.
+fn suspend() -> std::io::Result<()> {
+    // SAFETY: kill only sends a signal; group 0 is our own.
+    if unsafe { libc::kill(0, SIGTSTP) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Runs the person's command beside the screen, with nothing of the terminal in its hands.
+fn notify(command: String, text: String) {
+    use std::process::{Command, Stdio};
+    let child = Command::new("sh")
+        .args(["-c", &command])
+        .env("WEIGHTROOM_MESSAGE", text)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    if let Ok(mut child) = child {
+        let _ = std::thread::Builder::new().name("notify".into()).spawn(move || child.wait());
+    }
+}
+
+type Hook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Sync + Send + 'static>;
+
+/// While it stands, a panic of this thread gives the terminal back before it is told, and one of any other thread
+/// becomes a line on the screen, which stays as it is.
+struct PanicHook(std::sync::Arc<Hook>);
+
+impl PanicHook {
+    fn install(sender: Sender<Message>) -> Self {
+        let previous: std::sync::Arc<Hook> = std::sync::Arc::new(std::panic::take_hook());
+        let (screen, tell) = (std::thread::current().id(), previous.clone());
+        std::panic::set_hook(Box::new(move |info| {
+            if std::thread::current().id() == screen {
+                terminal::leave();
+                tell(info);
+            } else {
+                let name = std::thread::current().name().unwrap_or("unnamed").to_string();
+                let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+                let what = info.payload_as_str().unwrap_or("no message");
+                let _ = sender.send(Message::Panic(format!("thread {name} panicked{place}: {what}")));
+            }
+        }));
+        Self(previous)
+    }
+}
+
+impl Drop for PanicHook {
+    fn drop(&mut self) {
+        // A panicking thread may not touch the hook; then the process is about to end anyway.
+        if !std::thread::panicking() {
+            let previous = self.0.clone();
+            std::panic::set_hook(Box::new(move |info| previous(info)));
+        }
+    }
+}
+
+/// Lets the tests of a debug build see what a panic leaves behind: F12 with `WEIGHTROOM_PROVOKE` set.
+#[cfg(debug_assertions)]
+fn provoke(event: &Event) {
+    use crossterm::event::{KeyCode, KeyEvent};
+    if !matches!(event, Event::Key(KeyEvent { code: KeyCode::F(12), .. })) {
+        return;
+    }
+    match std::env::var("WEIGHTROOM_PROVOKE").as_deref() {
+        Ok("screen") => std::panic::panic_any("provoked on the screen's thread"),
+        Ok("thread") => {
+            let _ = std::thread::Builder::new().name("provoked".into()).spawn(|| std::panic::panic_any("provoked beside the screen"));
+        }
+        _ => {}
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// How many colours this terminal shows; none with `NO_COLOR`.
+fn depth() -> Depth {
+    use termprofile::{DetectorSettings, TermProfile};
+    if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
+        return Depth::Mono;
+    }
+    match TermProfile::detect(&std::io::stdout(), DetectorSettings::default()) {
+        TermProfile::TrueColor => Depth::TrueColor,
+        TermProfile::Ansi256 => Depth::Ansi256,
+        TermProfile::Ansi16 => Depth::Ansi16,
+        TermProfile::NoColor | TermProfile::NoTty => Depth::Mono,
+    }
+}
+
+/// The theme asked for; else one that fits the terminal: its own colours where it has sixteen, light where it says so.
+fn choose_theme(themes: &[Theme], wanted: Option<&String>, depth: Depth, complaints: &mut Vec<String>) -> Theme {
+    let find = |name: &str| themes.iter().find(|t| t.name == name).cloned();
+    if depth == Depth::Mono {
+        return Theme::plain();
+    }
+    if let Some(name) = wanted {
+        match find(name) {
+            Some(theme) => return theme,
+            None => {
+                let names: Vec<&str> = themes.iter().map(|t| t.name.as_str()).collect();
+                complaints.push(format!("no theme is called {name:?}; there are {}", names.join(", ")));
+            }
+        }
+    }
+    // `COLORFGBG` is `foreground;background`; 7 and 15 are light grounds.
+    let light = std::env::var("COLORFGBG").is_ok_and(|v| matches!(v.rsplit(';').next(), Some("7" | "15")));
+    let name = match (depth, light) {
+        (Depth::Ansi16, _) => "16-colour",
+        (_, true) => "light",
+        _ => "dark",
+    };
+    find(name).unwrap_or_else(Theme::default_dark)
 }

@@ -21,6 +21,8 @@ pub enum Effect {
     Signal(JobId, Signal),
     /// Go to the pane of this id (`life`, `train`, `chat`, `log`).
     Go(&'static str),
+    /// Go to a pane and show something there; `Pane::open` says what it understands.
+    Open(&'static str, Show),
     /// Ask first; the effect happens on Enter, once the question has been drawn.
     Confirm {
         question: String,
@@ -34,6 +36,19 @@ pub enum Effect {
     /// Work that touches files, done by the loader thread; the answer comes as a change of the world.
     Load(super::world::Load),
     Quit,
+}
+
+/// What a pane is asked to show when another one leads there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Show {
+    /// Train: the run of the job that answers this ticket, on its samples.
+    Samples { ticket: u64 },
+    /// Train: the run of the job that answers `ticket` with the curves of another run under it.
+    Against { ticket: u64, run: String },
+    /// Train: this run. Chat: this model (a run's name or a directory).
+    Named(String),
+    /// Train: a new recipe form.
+    New,
 }
 
 /// What a pane sees besides the world while it handles input or draws.
@@ -73,6 +88,21 @@ pub trait Pane {
     }
     /// Esc: goes back one step within the pane; false when there is nothing to go back from.
     fn back(&mut self) -> bool {
+        false
+    }
+    /// Another pane leads here; called after the pane was entered.
+    fn open(&mut self, show: &Show, cx: &Context) -> Vec<Effect> {
+        let _ = (show, cx);
+        Vec::new()
+    }
+    /// When to draw again although nothing came in (milliseconds since the epoch); none while nothing moves by itself.
+    fn wakes(&self, cx: &Context) -> Option<u64> {
+        let _ = cx;
+        None
+    }
+    /// Whether every arrival should be drawn at once (text that streams) and not ten times a second.
+    fn streams(&self, world: &World) -> bool {
+        let _ = world;
         false
     }
     /// Called after the world changed and when the pane is entered; may ask for work.

@@ -1,1 +1,17 @@
-//! stub
+//! The panes, in the order of their tabs. A new pane is one file and one line here.
+//! Deliberately not here: what a pane is (`ui::pane`).
+
+pub mod life;
+pub mod log;
+
+use super::pane::Pane;
+
+type Make = fn() -> Box<dyn Pane>;
+
+/// How each pane is made, in the order of the tabs; the first is home.
+pub const PANES: &[Make] = &[|| Box::new(life::Life::default()), || Box::new(log::Log::default())];
+
+/// Fresh panes.
+pub fn all() -> Vec<Box<dyn Pane>> {
+    PANES.iter().map(|make| make()).collect()
+}

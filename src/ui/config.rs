@@ -1,0 +1,188 @@
+//! The person's settings: `$XDG_CONFIG_HOME/weightroom/config.toml` and the themes beside it. A mistake costs one
+//! setting and one line that names the file and the line; the rest works.
+//! Deliberately not here: defaults of keys (`keymap`) and colours (`theme`).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+
+use super::keymap::{Binding, Sequence, parse_keys};
+use super::theme::{BUILT_IN, Theme};
+
+/// What the file may set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    pub theme: Option<String>,
+    pub mouse: Option<bool>,
+    pub ascii: Option<bool>,
+    pub notify: Notify,
+    pub keys: HashMap<String, Vec<Sequence>>,
+    /// What was wrong, one line each.
+    pub complaints: Vec<String>,
+}
+
+/// What happens at the end or the fault of a job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Notify {
+    Off,
+    /// The terminal's bell and its desktop notification.
+    #[default]
+    Bell,
+    /// Both, and this shell command with the message in `WEIGHTROOM_MESSAGE`.
+    Command(String),
+}
+
+/// The directory of settings; none where the system names no home.
+pub fn directory() -> Option<PathBuf> {
+    etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("weightroom"))
+}
+
+impl Config {
+    /// Reads the file if there is one.
+    pub fn load(directory: Option<&Path>, known: &[Binding]) -> Self {
+        let Some(path) = directory.map(|d| d.join("config.toml")) else { return Self::default() };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&path, &text, known),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(e) => Self { complaints: vec![format!("{}: {e}; defaults are used", path.display())], ..Self::default() },
+        }
+    }
+
+    /// Reads the text of a file; `known` are the actions that keys may be bound to.
+    pub fn parse(path: &Path, text: &str, known: &[Binding]) -> Self {
+        let mut config = Self::default();
+        let document = match toml_edit::Document::parse(text) {
+            Ok(document) => document,
+            Err(e) => {
+                let line = e.span().map_or(1, |s| line_of(text, s.start));
+                let why = e.message().lines().next().unwrap_or_default().to_string();
+                config.complaints.push(format!("{}:{line}: {why}; defaults are used", path.display()));
+                return config;
+            }
+        };
+        for (key, item) in document.iter() {
+            let line = item.span().map_or(1, |s| line_of(text, s.start));
+            let wrong = match (key, item.as_str(), item.as_bool()) {
+                ("theme", Some(name), _) => {
+                    config.theme = Some(name.into());
+                    None
+                }
+                ("mouse", _, Some(on)) => {
+                    config.mouse = Some(on);
+                    None
+                }
+                ("ascii", _, Some(on)) => {
+                    config.ascii = Some(on);
+                    None
+                }
+                ("notify", _, Some(on)) => {
+                    config.notify = if on { Notify::Bell } else { Notify::Off };
+                    None
+                }
+                ("notify", Some(command), _) => {
+                    config.notify = match command {
+                        "off" | "" => Notify::Off,
+                        "bell" => Notify::Bell,
+                        command => Notify::Command(command.into()),
+                    };
+                    None
+                }
+                ("keys", ..) => {
+                    config.keys(path, text, item, known);
+                    None
+                }
+                ("theme" | "mouse" | "ascii" | "notify", ..) => Some(format!("`{key}` has a value of the wrong type")),
+                _ => Some(format!("unknown key `{key}`; known are theme, mouse, ascii, notify and [keys]")),
+            };
+            config.complaints.extend(wrong.map(|why| format!("{}:{line}: {why}", path.display())));
+        }
+        config
+    }
+
+    fn keys(&mut self, path: &Path, text: &str, item: &toml_edit::Item, known: &[Binding]) {
+        let Some(table) = item.as_table_like() else {
+            self.complaints.push(format!("{}: `keys` must be a table: [keys]", path.display()));
+            return;
+        };
+        for (action, value) in table.iter() {
+            let line = value.span().map_or(1, |s| line_of(text, s.start));
+            let mut complain = |why: String| self.complaints.push(format!("{}:{line}: {why}", path.display()));
+            if !known.iter().any(|b| b.action == action) {
+                let near = known.iter().map(|b| b.action).max_by(|a, b| strsim::jaro(a, action).total_cmp(&strsim::jaro(b, action)));
+                complain(format!("no action is called `{action}`; the nearest is `{}`", near.unwrap_or("app.help")));
+                continue;
+            }
+            match value.as_str().map(parse_keys) {
+                Some(Ok(keys)) => {
+                    self.keys.insert(action.to_string(), keys);
+                }
+                Some(Err(bad)) => complain(format!("`{bad}` is no key; write `P`, `ctrl-p`, `g p` or `f5`")),
+                None => complain(format!("`{action}` needs its keys as text: \"{action}\" = \"P\"")),
+            }
+        }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+/// All themes: the built-in ones, then those of the person's directory, which win by name. Complaints come beside.
+pub fn themes(directory: Option<&Path>) -> (Vec<Theme>, Vec<String>) {
+    let mut themes: Vec<Theme> = BUILT_IN.iter().filter_map(|(name, _)| Theme::built_in(name)).collect();
+    let mut complaints = Vec::new();
+    let Some(entries) = directory.and_then(|d| std::fs::read_dir(d.join("themes")).ok()) else { return (themes, complaints) };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|x| x == "toml")).collect();
+    paths.sort();
+    for path in paths {
+        let Some(name) = path.file_stem().and_then(|n| n.to_str()) else { continue };
+        match std::fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| Theme::parse(name, &text)) {
+            Ok(theme) => {
+                themes.retain(|t| t.name != theme.name);
+                themes.push(theme);
+            }
+            Err(why) => complaints.push(format!("{}: {why}; the theme is left out", path.display())),
+        }
+    }
+    (themes, complaints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keymap::GLOBAL;
+    use super::*;
+
+    #[test]
+    fn mistakes_name_their_line_and_the_rest_works() {
+        let text = "theme = \"light\"\nmouse = 3\ncolour = 1\nnotify = \"notify-send done\"\n[keys]\n\"app.help\" = \"f2\"\n\"app.halp\" = \"x\"\n\"app.quit\" = \"hyper-q\"\n";
+        let config = Config::parse(Path::new("config.toml"), text, GLOBAL);
+        assert_eq!(config.theme.as_deref(), Some("light"));
+        assert_eq!(config.notify, Notify::Command("notify-send done".into()));
+        assert_eq!(config.keys.len(), 1);
+        let expected = ["config.toml:2: `mouse`", "config.toml:3: unknown", "config.toml:7: no action is called `app.halp`; the nearest is `app.help`", "config.toml:8: `hyper-q`"];
+        assert_eq!(config.complaints.len(), expected.len(), "{:?}", config.complaints);
+        for (complaint, start) in config.complaints.iter().zip(expected) {
+            assert!(complaint.starts_with(start), "{complaint} against {start}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_leaves_the_defaults() {
+        let config = Config::parse(Path::new("c.toml"), "a = 1\nb = [\n", GLOBAL);
+        assert!(config.complaints[0].starts_with("c.toml:"), "{:?}", config.complaints);
+        assert_eq!(config.keys.len(), 0);
+    }
+
+    #[test]
+    fn own_themes_win_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("themes")).unwrap();
+        std::fs::write(directory.path().join("themes/dark.toml"), BUILT_IN[1].1).unwrap();
+        std::fs::write(directory.path().join("themes/bad.toml"), "nonsense").unwrap();
+        let (themes, complaints) = themes(Some(directory.path()));
+        assert_eq!(themes.len(), BUILT_IN.len());
+        assert_eq!(themes.iter().find(|t| t.name == "dark").unwrap().text, Theme::default_light().text);
+        assert!(complaints.len() == 1 && complaints[0].contains("bad.toml"), "{complaints:?}");
+    }
+}

@@ -1,0 +1,325 @@
+//! Jobs and log: what runs, what waits, what failed and why; and the lines that everything said, with a filter.
+//! Deliberately not here: a run's curves (`train`) and a generation's text (`chat`).
+
+use crossterm::event::{KeyCode, KeyEvent, MouseEvent, MouseEventKind};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use crate::report::{JobState, Level, Signal};
+use crate::text::visible;
+use crate::ui::keymap::{Action, Binding};
+use crate::ui::pane::{Context, Effect, Pane, Show};
+use crate::ui::theme::Theme;
+use crate::ui::widgets::{self, field::Field};
+use crate::ui::world::{Ended, Job, LogLine, World};
+
+const BINDINGS: &[Binding] = &[
+    Binding { action: "log.open", keys: "enter", label: "open", help: "Open the run of this job in Train.", footer: true },
+    Binding { action: "log.pause", keys: "p", label: "pause", help: "Pause this job, or let it go on.", footer: true },
+    Binding { action: "log.stop", keys: "s", label: "stop", help: "Save what this job has, and end it. Asks first.", footer: true },
+    Binding { action: "log.filter", keys: "/", label: "filter", help: "Show only the lines that contain a text.", footer: true },
+    Binding { action: "log.focus", keys: "tab|shift-tab", label: "jobs/log", help: "Move between the jobs and the log.", footer: true },
+    Binding { action: "log.down", keys: "j|down", label: "down", help: "The next job or line.", footer: false },
+    Binding { action: "log.up", keys: "k|up", label: "up", help: "The job or line before.", footer: false },
+    Binding { action: "log.page_down", keys: "ctrl-d|pagedown", label: "page down", help: "Half a page down.", footer: false },
+    Binding { action: "log.page_up", keys: "ctrl-u|pageup", label: "page up", help: "Half a page up.", footer: false },
+    Binding { action: "log.top", keys: "g g|home", label: "top", help: "The first one.", footer: false },
+    Binding { action: "log.end", keys: "G|end", label: "end", help: "The last one; the log follows what comes.", footer: false },
+    Binding { action: "log.yank", keys: "y", label: "copy", help: "Copy the cause of this failure, or this line.", footer: false },
+    Binding { action: "log.zoom", keys: "z", label: "zoom", help: "Give the whole pane to the part in focus.", footer: false },
+];
+
+#[derive(Default)]
+pub struct Log {
+    in_log: bool,
+    zoomed: bool,
+    /// From the newest.
+    job: usize,
+    /// From the newest; 0 follows what comes.
+    line: usize,
+    filter: Field,
+    editing: bool,
+}
+
+impl Log {
+    /// Newest first.
+    fn jobs<'a>(&self, world: &'a World) -> Vec<&'a Job> {
+        world.jobs.values().rev().collect()
+    }
+
+    fn lines<'a>(&self, world: &'a World) -> Vec<&'a LogLine> {
+        let needle = self.filter.text().to_lowercase();
+        world.log.iter().filter(|l| needle.is_empty() || l.text.to_lowercase().contains(&needle)).collect()
+    }
+
+    fn selected<'a>(&self, world: &'a World) -> Option<&'a Job> {
+        self.jobs(world).get(self.job).copied()
+    }
+
+    fn step(&mut self, world: &World, by: isize) {
+        // Jobs are listed newest first, lines newest last.
+        let (at, len, by) = if self.in_log {
+            let len = self.lines(world).len();
+            (&mut self.line, len, -by)
+        } else {
+            (&mut self.job, world.jobs.len(), by)
+        };
+        *at = at.saturating_add_signed(by).min(len.saturating_sub(1));
+    }
+
+    fn on_job(&self, world: &World, act: impl Fn(&Job) -> Effect) -> Vec<Effect> {
+        match self.selected(world) {
+            None => vec![Effect::Toast("no job yet; the first one starts in Life or Train".into())],
+            Some(job) if job.ended.is_some() => vec![Effect::Toast("this job is over".into())],
+            Some(job) => vec![act(job)],
+        }
+    }
+}
+
+fn name(job: &Job) -> String {
+    let name = job.run.as_ref().unwrap_or(&job.title);
+    visible(if name.is_empty() { &job.kind } else { name }, false).into_owned()
+}
+
+/// A job's mark, how it stands in words, and the colour of both.
+fn standing(job: &Job, theme: &Theme) -> (&'static str, String, Style) {
+    match (&job.ended, job.state) {
+        (Some(Ended::Failed { cause, hint }), _) if hint.is_empty() => ("✗", format!("failed: {cause}"), theme.error),
+        (Some(Ended::Failed { cause, hint }), _) => ("✗", format!("failed: {cause}; {hint}"), theme.error),
+        (Some(Ended::Finished { stopped: true, summary }), _) => ("■", format!("stopped: {summary}"), theme.warning),
+        (Some(Ended::Finished { summary, .. }), _) => ("✓", summary.clone(), theme.good),
+        (None, JobState::Running) => {
+            let progress = job.progress.as_ref().map(|p| match p.total {
+                Some(total) => format!(" · {} {}/{} {}", p.what, widgets::count(p.done as f64), widgets::count(total as f64), p.unit),
+                None => format!(" · {} {} {}", p.what, widgets::count(p.done as f64), p.unit),
+            });
+            ("●", format!("running{}", progress.unwrap_or_default()), theme.good)
+        }
+        (None, JobState::Paused) => ("‖", because("paused", &job.why), theme.warning),
+        (None, JobState::Waiting) => ("○", because("waiting", &job.why), theme.dim),
+    }
+}
+
+fn because(what: &str, why: &str) -> String {
+    if why.is_empty() { what.into() } else { format!("{what}: {why}") }
+}
+
+impl Pane for Log {
+    fn id(&self) -> &'static str {
+        "log"
+    }
+
+    fn title(&self) -> &'static str {
+        "Jobs"
+    }
+
+    fn bindings(&self) -> &'static [Binding] {
+        BINDINGS
+    }
+
+    fn explain(&self, world: &World) -> String {
+        let open = world.jobs.values().filter(|j| j.ended.is_none()).count();
+        let failed = world.jobs.values().filter(|j| matches!(j.ended, Some(Ended::Failed { .. }))).count();
+        format!(
+            "# What this shows\nA job is one thing the engine is doing: training a run, generating text, making a tokenizer. Above are the jobs since \
+             weightroom was opened, newest first: {} so far, {open} not over, {failed} failed. Below is the log, the lines that jobs and the \
+             workbench wrote.\n\n# Why it matters\nOnly one job uses the processor at a time, so that its speed means something; others wait for it. \
+             A job that fails takes nothing with it: its cause is told here with what usually helps, and a run that was saved can go on from its \
+             last checkpoint.\n\n# What you can do\nPause a job, let it go on, or stop it: stopping saves first. In a training run the same keys work \
+             in Train.",
+            world.jobs.len()
+        )
+    }
+
+    fn act(&mut self, action: Action, cx: &Context) -> Vec<Effect> {
+        let world = cx.world;
+        match action {
+            "log.down" => self.step(world, 1),
+            "log.up" => self.step(world, -1),
+            "log.page_down" => self.step(world, 10),
+            "log.page_up" => self.step(world, -10),
+            "log.top" => self.step(world, isize::MIN / 2),
+            "log.end" => self.step(world, isize::MAX / 2),
+            "log.focus" => self.in_log = !self.in_log,
+            "log.zoom" => self.zoomed = !self.zoomed,
+            "log.filter" => (self.editing, self.in_log) = (true, true),
+            "log.pause" => {
+                return self.on_job(world, |job| {
+                    Effect::Signal(job.id, if job.state == JobState::Paused { Signal::Continue } else { Signal::Pause })
+                });
+            }
+            "log.stop" => {
+                return self.on_job(world, |job| Effect::Confirm {
+                    question: format!("Stop {}? What it has is saved.", name(job)),
+                    then: Box::new(Effect::Signal(job.id, Signal::Stop)),
+                });
+            }
+            "log.open" => match self.selected(world).map(|j| j.run.clone()) {
+                Some(Some(run)) => return vec![Effect::Open("train", Show::Named(run))],
+                Some(None) => return vec![Effect::Toast("this job is not a run; its end is told here".into())],
+                None => {}
+            },
+            "log.yank" if self.in_log => {
+                let lines = self.lines(world);
+                return lines.iter().rev().nth(self.line).map(|l| Effect::Yank(l.text.clone())).into_iter().collect();
+            }
+            "log.yank" => return self.selected(world).map(|j| Effect::Yank(standing(j, cx.theme).1)).into_iter().collect(),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn key(&mut self, key: KeyEvent, _: &Context) -> Option<Vec<Effect>> {
+        if !self.editing {
+            return None;
+        }
+        match key.code {
+            KeyCode::Enter => self.editing = false,
+            KeyCode::Esc => {
+                self.editing = false;
+                self.filter.clear();
+            }
+            _ if self.filter.key(&key) => self.line = 0,
+            _ => return None,
+        }
+        Some(Vec::new())
+    }
+
+    fn paste(&mut self, text: &str, _: &Context) -> Vec<Effect> {
+        if self.editing {
+            self.filter.insert(text);
+        }
+        Vec::new()
+    }
+
+    fn mouse(&mut self, event: MouseEvent, area: Rect, cx: &Context) -> Vec<Effect> {
+        match event.kind {
+            MouseEventKind::ScrollDown => self.step(cx.world, 3),
+            MouseEventKind::ScrollUp => self.step(cx.world, -3),
+            MouseEventKind::Down(_) => {
+                let (jobs, _) = self.places(area, cx.world);
+                self.in_log = event.row >= jobs.bottom();
+                if !self.in_log && event.row > jobs.y {
+                    let first = widgets::window(self.job, cx.world.jobs.len(), usize::from(jobs.height.saturating_sub(2)));
+                    self.job = (first + usize::from(event.row - jobs.y - 1)).min(cx.world.jobs.len().saturating_sub(1));
+                }
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn captures_text(&self) -> bool {
+        self.editing
+    }
+
+    fn back(&mut self) -> bool {
+        let filtered = !self.filter.text().is_empty();
+        self.filter.clear();
+        let zoomed = std::mem::take(&mut self.zoomed);
+        filtered || zoomed
+    }
+
+    fn draw(&self, frame: &mut Frame, area: Rect, cx: &Context) {
+        let (jobs, log) = self.places(area, cx.world);
+        if jobs.height > 2 {
+            self.draw_jobs(frame, jobs, cx);
+        }
+        if log.height > 2 {
+            self.draw_log(frame, log, cx);
+        }
+    }
+}
+
+impl Log {
+    fn places(&self, area: Rect, world: &World) -> (Rect, Rect) {
+        let none = Rect { height: 0, ..area };
+        match (self.zoomed, self.in_log) {
+            (true, true) => (none, area),
+            (true, false) => (area, none),
+            _ => {
+                let rows = (world.jobs.len() as u16).clamp(2, (area.height / 2).max(3)) + 2;
+                let [jobs, log] = Layout::vertical([Constraint::Length(rows), Constraint::Min(3)]).areas(area);
+                (jobs, log)
+            }
+        }
+    }
+
+    fn draw_jobs(&self, frame: &mut Frame, area: Rect, cx: &Context) {
+        let theme = cx.theme;
+        let block = widgets::panel("Jobs", !self.in_log, theme);
+        let inner = block.inner(area);
+        frame.render_widget(block, area);
+        let jobs = self.jobs(cx.world);
+        if jobs.is_empty() {
+            let text = " Nothing has been started yet. In Life one Enter trains the sample.";
+            frame.render_widget(Span::styled(text, theme.dim), Rect { height: 1.min(inner.height), ..inner });
+        }
+        let first = widgets::window(self.job, jobs.len(), usize::from(inner.height));
+        let wide = usize::from(inner.width);
+        for (row, job) in jobs.iter().enumerate().skip(first).take(usize::from(inner.height)) {
+            let (mark, how, style) = standing(job, theme);
+            let chosen = row == self.job;
+            let time = match job.ended {
+                Some(_) => widgets::duration(job.at_ms.saturating_sub(job.since_ms)),
+                None => widgets::clock(job.since_ms),
+            };
+            let line = Line::from(vec![
+                Span::styled(if chosen { "▸" } else { " " }, theme.accent),
+                Span::styled(format!("{mark} "), style),
+                Span::styled(widgets::pad(&job.kind, 10), theme.dim),
+                Span::styled(widgets::pad(&name(job), 22), theme.text),
+                Span::styled(format!("{time:>9}  "), theme.dim),
+                Span::styled(widgets::fit(&visible(&how, false), wide.saturating_sub(46)).into_owned(), style),
+            ]);
+            let place = Rect { y: inner.y + (row - first) as u16, height: 1, ..inner };
+            frame.render_widget(line, place);
+            if chosen && !self.in_log {
+                frame.buffer_mut().set_style(place, theme.selected);
+            }
+        }
+    }
+
+    fn draw_log(&self, frame: &mut Frame, area: Rect, cx: &Context) {
+        let theme = cx.theme;
+        let lines = self.lines(cx.world);
+        let title = match (self.filter.text(), self.editing) {
+            ("", false) => "Log".to_string(),
+            (filter, _) => format!("Log /{filter}  {} of {}", lines.len(), cx.world.log.len()),
+        };
+        let block = widgets::panel(&title, self.in_log, theme);
+        let mut inner = block.inner(area);
+        frame.render_widget(block, area);
+        if self.editing && inner.height > 1 {
+            let field = Rect { y: inner.bottom() - 1, height: 1, ..inner };
+            inner.height -= 1;
+            frame.render_widget(Span::styled(" /", theme.key), field);
+            self.filter.draw(frame, Rect { x: field.x + 2, width: field.width.saturating_sub(2), ..field }, theme.text, true);
+        }
+        let height = usize::from(inner.height);
+        let end = lines.len().saturating_sub(self.line.saturating_sub(height / 2)).max(height.min(lines.len()));
+        let first = end.saturating_sub(height);
+        for (row, line) in lines.iter().enumerate().skip(first).take(height) {
+            let (mark, style) = match line.level {
+                Level::Info => (" ", theme.text),
+                Level::Warning => ("!", theme.warning),
+                Level::Error => ("✗", theme.error),
+            };
+            let time = if line.at_ms == 0 { "        ".into() } else { widgets::clock(line.at_ms) };
+            let chosen = self.in_log && row + 1 + self.line == lines.len();
+            let text = Line::from(vec![
+                Span::styled(if chosen { "▸" } else { " " }, theme.accent),
+                Span::styled(format!("{time} "), theme.dim),
+                Span::styled(format!("{mark} "), style),
+                Span::styled(visible(&line.text, false).into_owned(), style),
+            ]);
+            let place = Rect { y: inner.y + (row - first) as u16, height: 1, ..inner };
+            frame.render_widget(text, place);
+            if chosen {
+                frame.buffer_mut().set_style(place, theme.selected);
+            }
+        }
+    }
+}

@@ -394,6 +394,7 @@ impl Shell {
 
     fn overlay_key(&mut self, key: KeyEvent, chord: Chord, read: Instant, now_ms: u64) {
         let is = |name: &str| Chord::parse(name) == Some(chord);
+        let idle = self.open_jobs().is_empty();
         match &mut self.overlay {
             Some(Overlay::Help(help)) => {
                 if !help.key(chord) {
@@ -429,7 +430,7 @@ impl Shell {
                         self.overlay = None;
                         self.effect(effect, now_ms);
                     }
-                    Asking::Quit if is("s") || is("enter") && self.open_jobs().is_empty() => {
+                    Asking::Quit if is("s") || is("enter") && idle => {
                         self.overlay = None;
                         self.leave();
                     }

@@ -256,7 +256,7 @@ mod tests {
         let text = BUILT_IN[0].1.replace("[text]", "[tekst]");
         let error = Theme::parse("x", &text).unwrap_err();
         assert!(error.starts_with("line ") && error.contains("tekst"), "{error}");
-        let error = Theme::parse("x", &BUILT_IN[0].1.replacen('#', "%", 1)).unwrap_err();
+        let error = Theme::parse("x", &BUILT_IN[0].1.replace("#d6d8de", "%d6d8de")).unwrap_err();
         assert!(error.contains("is no colour"), "{error}");
     }
 

@@ -16,7 +16,12 @@ fn main() -> color_eyre::Result<()> {
     std::thread::spawn(move || engine(&asked, &up));
     let theme = std::env::var("THEME").ok();
     let ascii = std::env::var_os("ASCII").is_some();
-    weightroom::ui::run_over(std::path::Path::new(&project), commands, events, weightroom::ui::Options { theme, ascii, ..Default::default() })
+    weightroom::ui::run_over(
+        std::path::Path::new(&project),
+        commands,
+        events,
+        weightroom::ui::Options { theme, ascii, ..Default::default() },
+    )
 }
 
 type Signals = Arc<Mutex<Vec<(JobId, Signal)>>>;
@@ -31,7 +36,9 @@ fn engine(asked: &Receiver<Command>, up: &Sender<Up>) {
                 next += 1;
                 let _ = up.send(Up::Started { ticket, job });
                 let (up, signals) = (up.clone(), signals.clone());
-                std::thread::spawn(move || if spec.kind == "train" { train(job, &spec, &up, &signals) } else { generate(job, &spec, &up, &signals) });
+                std::thread::spawn(move || {
+                    if spec.kind == "train" { train(job, &spec, &up, &signals) } else { generate(job, &spec, &up, &signals) }
+                });
             }
             Command::Signal { job, signal } => {
                 if let Ok(mut list) = signals.lock() {

@@ -160,7 +160,12 @@ mod tests {
         assert_eq!(config.theme.as_deref(), Some("light"));
         assert_eq!(config.notify, Notify::Command("notify-send done".into()));
         assert_eq!(config.keys.len(), 1);
-        let expected = ["config.toml:2: `mouse`", "config.toml:3: unknown", "config.toml:7: no action is called `app.halp`; the nearest is `app.help`", "config.toml:8: `hyper-q`"];
+        let expected = [
+            "config.toml:2: `mouse`",
+            "config.toml:3: unknown",
+            "config.toml:7: no action is called `app.halp`; the nearest is `app.help`",
+            "config.toml:8: `hyper-q`",
+        ];
         assert_eq!(config.complaints.len(), expected.len(), "{:?}", config.complaints);
         for (complaint, start) in config.complaints.iter().zip(expected) {
             assert!(complaint.starts_with(start), "{complaint} against {start}");

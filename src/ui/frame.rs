@@ -169,9 +169,8 @@ impl Shell {
     fn footer_keys(&self, room: usize) -> Vec<Span<'static>> {
         let show = |b: &Binding| -> Option<Vec<Span<'static>>> {
             let keys = self.keymap.show(b.action, self.theme.ascii);
-            (!keys.is_empty()).then(|| {
-                vec![Span::styled(keys, self.theme.key), Span::raw(" "), Span::styled(b.label, self.theme.dim), Span::raw("  ")]
-            })
+            (!keys.is_empty())
+                .then(|| vec![Span::styled(keys, self.theme.key), Span::raw(" "), Span::styled(b.label, self.theme.dim), Span::raw("  ")])
         };
         let capturing = self.panes[self.current].captures_text();
         let fixed: Vec<Span> = GLOBAL.iter().filter(|b| b.footer && !capturing).filter_map(show).flatten().collect();
@@ -263,7 +262,10 @@ fn draw_question(frame: &mut Frame, area: Rect, question: &Question, running: bo
 }
 
 fn too_small(frame: &mut Frame, area: Rect, theme: &Theme) {
-    let text = format!("weightroom needs {}×{}; this terminal has {}×{}. Make it larger, or q quits.", SMALLEST.0, SMALLEST.1, area.width, area.height);
+    let text = format!(
+        "weightroom needs {}×{}; this terminal has {}×{}. Make it larger, or q quits.",
+        SMALLEST.0, SMALLEST.1, area.width, area.height
+    );
     for (line, y) in widgets::wrap(&text, usize::from(area.width)).into_iter().zip(area.y..area.bottom()) {
         frame.render_widget(Line::styled(line, theme.text), Rect { y, height: 1, ..area });
     }

@@ -94,7 +94,9 @@ fn explain(text: &str, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let mut lines = vec![Line::default()];
     for paragraph in crate::text::visible(text, true).split('\n') {
         match paragraph.strip_prefix("# ") {
-            Some(heading) => lines.extend(widgets::wrap(heading, width).into_iter().map(|l| Line::styled(l, theme.accent.patch(theme.title)))),
+            Some(heading) => {
+                lines.extend(widgets::wrap(heading, width).into_iter().map(|l| Line::styled(l, theme.accent.patch(theme.title))))
+            }
             None => lines.extend(widgets::wrap(paragraph, width).into_iter().map(|l| Line::styled(l, theme.text))),
         }
     }

@@ -19,9 +19,14 @@ enum State {
     /// An Esc came, and perhaps more.
     Esc,
     /// Within a control sequence: its parameters so far. `late`: its Esc was handed on as a key already.
-    Csi { params: String, late: bool },
+    Csi {
+        params: String,
+        late: bool,
+    },
     /// After `Esc O`.
-    Ss3 { late: bool },
+    Ss3 {
+        late: bool,
+    },
     /// Within a string (a colour reply and the like), which nobody asked for.
     Str,
     /// Within a paste whose beginning came in pieces.

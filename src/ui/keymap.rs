@@ -180,7 +180,10 @@ pub fn parse_keys(keys: &str) -> Result<Vec<Sequence>, String> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resolved {
     /// `own`: bound by the pane itself.
-    Act { action: Action, own: bool },
+    Act {
+        action: Action,
+        own: bool,
+    },
     /// The beginning of these: the next chord and what it would do.
     Pending(Vec<(Chord, Binding)>),
     Nothing,

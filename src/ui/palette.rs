@@ -111,7 +111,8 @@ impl Palette {
         let mut place = widgets::centered(area, 84, rows + 4);
         place.y = area.y + (area.height.saturating_sub(place.height)) / 4;
         widgets::blank(frame, place, theme);
-        let block = widgets::panel("Commands", true, theme).title_bottom(Line::styled(" Enter runs · Esc closes ", theme.dim).right_aligned());
+        let block =
+            widgets::panel("Commands", true, theme).title_bottom(Line::styled(" Enter runs · Esc closes ", theme.dim).right_aligned());
         let inner = block.inner(place);
         frame.render_widget(block, place);
         if inner.height < 3 || inner.width < 10 {
@@ -150,7 +151,13 @@ impl Palette {
 }
 
 /// The entries that come from a pane's table.
-pub fn of_bindings(prefix: &str, bindings: &[super::keymap::Binding], keymap: &Keymap, ascii: bool, choice: impl Fn(Action) -> Choice) -> Vec<Entry> {
+pub fn of_bindings(
+    prefix: &str,
+    bindings: &[super::keymap::Binding],
+    keymap: &Keymap,
+    ascii: bool,
+    choice: impl Fn(Action) -> Choice,
+) -> Vec<Entry> {
     let name = |label: &str| if prefix.is_empty() { label.to_string() } else { format!("{}: {label}", prefix.to_lowercase()) };
     bindings
         .iter()

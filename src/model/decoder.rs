@@ -102,6 +102,10 @@ impl Decoder {
     pub fn config(&self) -> &Config {
         &self.config
     }
+    /// The share of activations that is dropped while training; a model that was loaded knows none.
+    pub fn set_dropout(&mut self, dropout: f64) {
+        self.config.dropout = dropout;
+    }
     pub fn device(&self) -> &Device {
         &self.device
     }

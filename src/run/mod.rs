@@ -1,15 +1,19 @@
 //! Floor 2: runs on disk: directories, event logs, series, checkpoints.
+//! Deliberately not here: what a training step is; a run directory only keeps what the loop hands it.
 
 pub mod checkpoint;
 pub mod directory;
+mod files;
 pub mod log;
+pub mod read;
 pub mod series;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+/// What can be wrong with a run on disk; each message names the thing, the place and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("{path}: {what}; {remedy}")]
+    #[error("{}: {what}; {remedy}", shown(path))]
     File { path: PathBuf, what: String, remedy: String },
     #[error("{0}")]
     Other(String),
@@ -17,4 +21,27 @@ pub enum RunError {
     Model(#[from] crate::model::ModelError),
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
+}
+
+impl RunError {
+    /// An error of the operating system at `path`, with the remedy that fits its kind.
+    pub fn io(path: &Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let remedy = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, then resume the run",
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "make the directory writable, or work in another one (-C DIR)",
+            ErrorKind::NotFound => "check the path",
+            _ => "check the disk and the path",
+        };
+        Self::File { path: path.into(), what: error.to_string(), remedy: remedy.into() }
+    }
+
+    fn file(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::File { path: path.into(), what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// A path may hold anything; it reaches terminals.
+fn shown(path: &Path) -> String {
+    crate::text::visible(&path.display().to_string(), false).into_owned()
 }

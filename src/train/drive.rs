@@ -1,8 +1,31 @@
-//! stub
+//! The one loop of training: safepoints, accumulation, clipping, schedule, evaluation, checkpoints, exact resume.
+//! Deliberately not here: what is optimised (`objective`), and the report of a job's end: whoever calls `train` or
+//! `resume` makes `Finished` or `Failed` of what they return, since it also sees panics.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+
+use super::measure::{self, Memory, Phase, Phases};
+use super::objective::pretrain::scalar;
+use super::objective::{self, Context, Flow, Objective, StepStats};
+use super::optim::{self, Accumulator, Optimizer};
+use super::prepare::{self, Material};
+use super::schedule::Schedule;
+use crate::data::stream::Splits;
+use crate::data::tokenizer::Tokenizer;
+use crate::model::decoder::{Decoder, Pass, backward};
 use crate::recipe::Recipe;
-use crate::report::Monitor;
-use candle_core::Device;
-use std::path::PathBuf;
+use crate::report::{JobState, Level, Monitor, Report, SCHEMA, Signal, Values};
+use crate::rng::Stream;
+use crate::run::checkpoint::{self, Best, Contents, State};
+use crate::run::directory::{Lock, RunDir};
+use crate::run::log::RunLog;
+use crate::run::series::SeriesDir;
+
+const CAUSES: &str = "a learning rate that is too high, no warmup, no gradient clipping (optim.clip = 0), or broken data";
 
 pub struct Request {
     /// The directory that `runs/` and the token cache are made in.
@@ -10,15 +33,18 @@ pub struct Request {
     /// Where the recipe's relative paths start.
     pub base: PathBuf,
     pub recipe: Recipe,
+    /// Must be free; where none is given, one is made from the data and the family.
     pub name: Option<String>,
     pub device: Device,
 }
 
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub run: String,
     pub dir: PathBuf,
     pub step: u64,
     pub stopped: bool,
+    /// Of the whole validation split where the run came to its end.
     pub val_loss: Option<f64>,
 }
 
@@ -26,7 +52,7 @@ pub struct Outcome {
 pub enum TrainError {
     #[error("{0}")]
     Other(String),
-    /// A loss or gradient that is not finite.
+    /// A loss or gradient that is not finite. Nothing was changed by it, and nothing saved after it.
     #[error("{what} at step {step}: {value}; last good checkpoint: {last_good}; usual causes: {causes}")]
     NotFinite { what: String, step: u64, value: String, last_good: String, causes: String },
     #[error(transparent)]
@@ -37,14 +63,450 @@ pub enum TrainError {
     Model(#[from] crate::model::ModelError),
 }
 
-/// Trains a new run from its recipe to the end, or to a stop.
-pub fn train(request: Request, monitor: &dyn Monitor) -> Result<Outcome, TrainError> {
-    let _ = (request, monitor);
-    todo!()
+impl TrainError {
+    /// What usually helps, where the message itself does not say it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotFinite { .. } => "lower optim.lr, raise optim.warmup or set optim.clip = 1.0, then start again or fork the run",
+            _ => "",
+        }
+    }
 }
 
-/// Goes on with a run from its newest checkpoint that is whole.
-pub fn resume(project: &std::path::Path, run: &str, device: Device, monitor: &dyn Monitor) -> Result<Outcome, TrainError> {
-    let _ = (project, run, device, monitor);
-    todo!()
+/// A run at work: everything but the objective.
+pub struct Trainer<'a> {
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) run: RunDir,
+    pub(super) log: RunLog,
+    pub(super) recipe: Recipe,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) splits: Splits,
+    pub(super) decoder: Decoder,
+    /// Steps done.
+    pub(super) step: u64,
+    pub(super) best: Option<Best>,
+    pub(super) val_loss: Option<f64>,
+    tokenizer_config: String,
+    fingerprint: String,
+    device: Device,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    steps: u64,
+    tokens: u64,
+    dropout: Stream,
+    accumulator: Accumulator,
+    memory: Memory,
+    /// The newest checkpoint that is whole.
+    saved: Option<(u64, PathBuf)>,
+    paused: bool,
+    /// Whether the step that the run stands at was evaluated.
+    evaluated: bool,
+    progress: Instant,
+}
+
+/// What a person wants before the next step.
+#[derive(PartialEq)]
+enum Go {
+    Step,
+    Stop,
+}
+
+/// Trains a new run from its recipe to the end, or to a stop.
+pub fn train(request: Request, monitor: &dyn Monitor) -> Result<Outcome, TrainError> {
+    let Request { project, base, mut recipe, name, device } = request;
+    recipe.absolute(&base);
+    let hint = name_hint(&recipe);
+    if let Some(name) = &name {
+        crate::run::directory::check_name(name)?;
+    }
+    let from = prepare::From { project: &project, checkpoint: None, tokenizer: None, device: &device };
+    let material = prepare::material(recipe, &from, monitor)?;
+    let (run, lock) = RunDir::create(&project, name.as_deref(), &hint, &material.recipe.to_toml())?;
+    material.tokenizer.save(&run.path.join("tokenizer.json"))?;
+    let mut trainer = Trainer::new(run, lock, material, device, None, monitor)?;
+    trainer.announce(&[]);
+    let entry = objective::find(&trainer.recipe.objective.kind)?;
+    (entry.run)(&mut trainer, None)
+}
+
+/// Goes on with a run from its newest checkpoint that is whole; from the beginning where it has none yet.
+pub fn resume(project: &Path, run: &str, device: Device, monitor: &dyn Monitor) -> Result<Outcome, TrainError> {
+    let run = RunDir::open(project, run)?;
+    let lock = run.lock()?;
+    checkpoint::tidy(&run.path)?;
+    let origin = run.path.join("recipe.toml").display().to_string();
+    let text = run.recipe()?;
+    // The objective's own keys are known once its name is: the first reading is for that name alone.
+    let kind = toml::from_str::<Recipe>(&text).map(|r| r.objective.kind).unwrap_or_default();
+    let entry = objective::find(&kind)?;
+    let recipe = Recipe::parse(&text, &origin, entry.knobs).map_err(|e| TrainError::Other(e.to_string()))?;
+    let (found, notes) = checkpoint::newest_whole(&run.path)?;
+    let state = match &found {
+        Some(found) => Some(checkpoint::load_state(&found.path)?),
+        None if notes.is_empty() => None,
+        None => return Err(TrainError::Other(format!("{}; no checkpoint of run {} is whole: start a new run", notes[0], run.name))),
+    };
+    let own = run.path.join("tokenizer.json");
+    let path = found.as_ref().map(|f| f.path.as_path());
+    let from = prepare::From { project, checkpoint: path, tokenizer: Some(own), device: &device };
+    let material = prepare::material(recipe, &from, monitor)?;
+    if let Some(state) = &state {
+        if state.data != material.fingerprint {
+            return Err(TrainError::Other(format!(
+                "run {}: the training data is not what it was at step {}; restore the files, or start a new run with model.init = \"{}\"",
+                run.name, state.step, run.name
+            )));
+        }
+        checkpoint::set_aside_after(&run.path, state.step)?;
+    }
+    let mut trainer = Trainer::new(run, lock, material, device, found.zip(state.as_ref()), monitor)?;
+    trainer.announce(&notes);
+    (entry.run)(&mut trainer, state.as_ref())
+}
+
+/// A name for a run from what it trains on: `tinyshakespeare-llama`.
+fn name_hint(recipe: &Recipe) -> String {
+    let first = recipe.data.train.first().map(String::as_str).unwrap_or_default();
+    let stem = first.strip_prefix("sample:").unwrap_or(first);
+    let stem = Path::new(stem).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("{stem}-{}", recipe.model.family)
+}
+
+impl<'a> Trainer<'a> {
+    fn new(
+        run: RunDir,
+        lock: Lock,
+        material: Material,
+        device: Device,
+        from: Option<(checkpoint::Checkpoint, &State)>,
+        monitor: &'a dyn Monitor,
+    ) -> Result<Self, TrainError> {
+        let Material { recipe, tokenizer, tokenizer_config, splits, decoder, steps, fingerprint } = material;
+        let mut optimizer = Optimizer::of_recipe(&recipe.optim, decoder.params())?;
+        let schedule = Schedule::of_recipe(&recipe.optim, steps).map_err(TrainError::Other)?;
+        let mut dropout = Stream::new(recipe.seed, "dropout");
+        let (mut step, mut tokens, mut saved) = (0, 0, None);
+        if let Some((found, state)) = from {
+            optimizer.restore(checkpoint::load_moments(&found.path)?, state.step)?;
+            dropout = state.streams.get("dropout").cloned().unwrap_or(dropout);
+            (step, tokens) = (state.step, state.tokens);
+            saved = Some((found.step, found.path));
+        }
+        let log = RunLog::open(&run, lock)?;
+        let resumed = log.seq() > 0;
+        if resumed {
+            log.rewind(step)?;
+        }
+        monitor.attach(Box::new(log.clone()));
+        monitor.report(Report::Started { kind: "train".into(), title: run.name.clone(), run: Some(run.name.clone()) });
+        if resumed {
+            monitor.report(Report::Resumed { step });
+        }
+        let mut trainer = Self {
+            monitor,
+            run,
+            log,
+            recipe,
+            tokenizer,
+            splits,
+            decoder,
+            step,
+            best: None,
+            val_loss: None,
+            tokenizer_config,
+            fingerprint,
+            device,
+            optimizer,
+            schedule,
+            steps,
+            tokens,
+            dropout,
+            accumulator: Accumulator::default(),
+            memory: Memory::new(),
+            saved,
+            paused: false,
+            evaluated: false,
+            progress: Instant::now(),
+        };
+        trainer.recall()?;
+        Ok(trainer)
+    }
+
+    /// What the log knows of evaluations up to this step.
+    fn recall(&mut self) -> Result<(), TrainError> {
+        let series = SeriesDir::glance(&self.run.path)?;
+        let val = series.get("val/loss").unwrap_or_default();
+        for point in val.iter().filter(|p| p.value.is_finite()) {
+            if self.best.is_none_or(|b| point.value < b.val_loss) {
+                self.best = Some(Best { step: point.step, val_loss: point.value });
+            }
+        }
+        let last = |name: &str| series.get(name).and_then(|s| s.last()).filter(|p| p.step == self.step).map(|p| p.value);
+        self.evaluated = last("val/loss").is_some();
+        self.val_loss = last("val/loss_whole").or(last("val/loss"));
+        Ok(())
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        self.monitor.report(report);
+    }
+
+    /// What a reader must know before the first value.
+    fn announce(&mut self, notes: &[String]) {
+        measure::metrics().into_iter().for_each(|m| self.report(Report::Metric(m)));
+        let config = self.decoder.config();
+        let parameters: usize = self.decoder.params().iter().map(|p| p.var.elem_count()).sum();
+        let mut facts: BTreeMap<String, serde_json::Value> = BTreeMap::new();
+        let mut fact = |name: &str, value: serde_json::Value| drop(facts.insert(name.into(), value));
+        fact("run", self.run.name.clone().into());
+        fact("steps", self.steps.into());
+        fact("parameters", parameters.into());
+        fact("vocab", config.vocab.into());
+        fact("context", config.context.into());
+        fact("train_tokens", self.splits.train.len().into());
+        fact("val_tokens", self.splits.val.len().into());
+        fact("tokens_per_step", (self.recipe.optim.batch * self.recipe.optim.accumulate * config.context).into());
+        for (name, value) in &self.splits.facts {
+            facts.entry(name.clone()).or_insert_with(|| value.clone().into());
+        }
+        self.report(Report::Facts(facts));
+        for note in notes {
+            self.report(Report::note(Level::Warning, format!("{note}; going on from step {}", self.step)));
+        }
+        self.tell_progress();
+    }
+
+    fn tell_progress(&mut self) {
+        self.progress = Instant::now();
+        self.report(Report::Progress { what: "train".into(), done: self.step, total: Some(self.steps), unit: "steps".into() });
+    }
+
+    /// Hears the outside world until the next step may be taken.
+    fn attend<O: Objective>(&mut self, keep: &Keep<O>) -> Result<Go, TrainError> {
+        loop {
+            let signal = if self.paused { self.monitor.wait() } else { self.monitor.safepoint() };
+            match signal {
+                Signal::Continue => {
+                    if self.paused {
+                        self.paused = false;
+                        self.report(Report::State { state: JobState::Running, why: String::new() });
+                    }
+                    return Ok(Go::Step);
+                }
+                Signal::Step => {
+                    self.pause();
+                    return Ok(Go::Step);
+                }
+                Signal::Pause => self.pause(),
+                Signal::Checkpoint => self.save(keep)?,
+                Signal::Stop => return Ok(Go::Stop),
+                // The engine lends the device before it tells us; there is nothing of ours to put aside.
+                Signal::Yield => {}
+                Signal::Serve(job, spec) => self.serve(job, &spec),
+            }
+        }
+    }
+
+    fn pause(&mut self) {
+        if !self.paused {
+            self.paused = true;
+            self.report(Report::State { state: JobState::Paused, why: format!("paused after step {}", self.step) });
+        }
+    }
+
+    /// Writes a checkpoint of the step that the run stands at, unless there is one.
+    fn save<O: Objective>(&mut self, keep: &Keep<O>) -> Result<(), TrainError> {
+        if self.saved.as_ref().is_some_and(|(step, _)| *step == self.step) {
+            return Ok(());
+        }
+        // What the checkpoint counts on is on the disk before it.
+        self.log.sync()?;
+        let json = |e: serde_json::Error| TrainError::Other(format!("state.json: {e}"));
+        let state = State {
+            schema: SCHEMA,
+            step: self.step,
+            steps: self.steps,
+            seq: self.log.seq(),
+            tokens: self.tokens,
+            streams: BTreeMap::from([("dropout".to_string(), self.dropout.clone())]),
+            objective: O::NAME.into(),
+            objective_state: keep.objective.state()?,
+            pending: serde_json::to_value(&keep.pending).map_err(json)?,
+            data: self.fingerprint.clone(),
+            optimizer: self.recipe.optim.kind.clone(),
+            best: self.best,
+            files: BTreeMap::new(),
+            rest: serde_json::Map::new(),
+        };
+        let contents = Contents {
+            decoder: &self.decoder,
+            tokenizer: &self.tokenizer,
+            tokenizer_config: &self.tokenizer_config,
+            moments: self.optimizer.moments()?,
+            state,
+        };
+        let saved = checkpoint::save(&self.run.path, contents)?;
+        self.report(Report::Artifact { kind: "checkpoint".into(), path: saved.path.clone(), step: Some(saved.step) });
+        self.saved = Some((saved.step, saved.path));
+        checkpoint::prune(&self.run.path, self.recipe.checkpoint.keep, self.best.map(|b| b.step))?;
+        Ok(())
+    }
+
+    /// Forward, loss and backward of every micro-batch: the summed loss, the summed gradients in the order of the
+    /// parameters, and the tokens.
+    fn gradients<O: Objective>(
+        &mut self,
+        objective: &O,
+        batches: &[O::Batch],
+        phases: &mut Phases,
+    ) -> Result<(f64, Vec<Tensor>, u64), TrainError> {
+        let (mut loss, mut tokens, mut grads) = (0.0, 0, Vec::new());
+        let drops = self.decoder.config().dropout > 0.0;
+        for (i, batch) in batches.iter().enumerate() {
+            let mut pass = Pass { dropout: drops.then_some(&mut self.dropout), ..Pass::default() };
+            let share = objective.loss(&self.decoder, batch, &mut pass, phases)?;
+            loss += scalar(&share.loss)?;
+            tokens += share.tokens;
+            let mut store = backward(&share.loss)?;
+            grads.clear();
+            for param in self.decoder.params() {
+                let grad = store.remove(param.var.as_tensor()).ok_or_else(|| {
+                    TrainError::Other(format!("{} got no gradient: an operation of the model has no backward", param.name))
+                })?;
+                grads.push(grad.detach());
+            }
+            if batches.len() > 1 {
+                if i == 0 { self.accumulator.begin(&grads)? } else { self.accumulator.add(&grads)? }
+            }
+            phases.mark(Phase::Backward)?;
+        }
+        if batches.len() > 1 {
+            grads = self.accumulator.take();
+        }
+        Ok((loss, grads, tokens))
+    }
+
+    /// One step: the loss before it, and everything that is measured.
+    fn advance<O: Objective>(&mut self, keep: &mut Keep<O>) -> Result<Flow, TrainError> {
+        let start = Instant::now();
+        let mut phases = Phases::begin(&self.device, self.step);
+        if keep.pending.is_empty() {
+            let decoder = self.decoder.detached();
+            keep.pending.extend(keep.objective.collect(&self.context(&decoder))?);
+        }
+        let Some(batches) = keep.pending.pop_front() else { return Ok(Flow::Finish) };
+        let (loss, grads, tokens) = self.gradients(&keep.objective, &batches, &mut phases)?;
+        let norm = optim::global_norm(&grads)?;
+        self.check_finite(loss, norm)?;
+        let lr = self.schedule.at(self.step);
+        let change = self.optimizer.step(&grads, lr, optim::clip_scale(norm, self.recipe.optim.clip))?;
+        drop(grads);
+        phases.mark(Phase::Update)?;
+        self.step += 1;
+        self.tokens += tokens;
+        self.evaluated = false;
+        let mut values: Vec<(String, f64)> = vec![("train/loss".into(), loss), ("lr".into(), lr), ("grad_norm".into(), norm)];
+        if change.ratio > 0.0 {
+            values.push(("update_ratio".into(), change.ratio));
+        }
+        values.push(("tokens_per_s".into(), tokens as f64 / start.elapsed().as_secs_f64().max(1e-9)));
+        values.push(("memory_mb".into(), self.memory.mb()));
+        values.push(("epoch".into(), self.tokens as f64 / self.splits.train.len().max(1) as f64));
+        values.extend(phases.values());
+        self.report(Report::Values(Values { step: self.step, values }));
+        if self.progress.elapsed().as_secs() >= 1 || self.paused {
+            self.tell_progress();
+        }
+        if self.paused {
+            self.log.flush()?;
+        }
+        // A monitor cannot tell that the log's disk is full; training on without a log would lose the run.
+        if let Some(fault) = self.log.fault() {
+            return Err(fault.into());
+        }
+        Ok(keep.objective.stepped(&StepStats { step: self.step, loss, grad_norm: norm }))
+    }
+
+    fn context<'c>(&'c self, decoder: &'c Decoder) -> Context<'c> {
+        Context { recipe: &self.recipe, decoder, tokenizer: &self.tokenizer, splits: &self.splits, monitor: self.monitor }
+    }
+
+    /// Asked before the update, so that the weights are still those of the last good step.
+    fn check_finite(&self, loss: f64, norm: f64) -> Result<(), TrainError> {
+        if loss.is_finite() && norm.is_finite() {
+            return Ok(());
+        }
+        let step = self.step + 1;
+        self.report(Report::Values(Values { step, values: vec![("train/loss".into(), loss), ("grad_norm".into(), norm)] }));
+        self.log.flush()?;
+        let (what, value) = if loss.is_finite() { ("the gradient is not finite", norm) } else { ("the loss is not finite", loss) };
+        let last_good = self.saved.as_ref().map_or("none yet".to_string(), |(step, path)| {
+            format!("step {step} ({})", path.strip_prefix(&self.run.path).unwrap_or(path).display())
+        });
+        Err(TrainError::NotFinite { what: what.into(), step, value: format!("{value}"), last_good, causes: CAUSES.into() })
+    }
+
+    /// Checkpoint first, then evaluation: what was learned is safe before anything else is tried.
+    fn milestones<O: Objective>(&mut self, keep: &Keep<O>, end: bool) -> Result<(), TrainError> {
+        let due = |every: usize| every > 0 && self.step.is_multiple_of(every as u64);
+        let (save, evaluate) = (self.recipe.checkpoint.every, self.recipe.eval.every);
+        let (save, evaluate) = (end || (due(save) && self.step > 0), end || due(evaluate));
+        // A model that was not made here may change where it lies, and a resume needs it as it was.
+        let foreign = self.step == 0 && self.recipe.model.init.is_some();
+        if save || foreign {
+            self.save(keep)?;
+        }
+        if evaluate && !self.evaluated {
+            let better = self.evaluate(&keep.objective, end)?;
+            self.evaluated = better.is_some();
+            if better == Some(true) && self.step > 0 && self.recipe.checkpoint.every > 0 {
+                self.save(keep)?;
+                checkpoint::prune(&self.run.path, self.recipe.checkpoint.keep, self.best.map(|b| b.step))?;
+            }
+        }
+        if save || evaluate {
+            self.tell_progress();
+        }
+        Ok(())
+    }
+}
+
+/// The objective and what it has collected.
+pub(super) struct Keep<O: Objective> {
+    objective: O,
+    pending: VecDeque<Vec<O::Batch>>,
+}
+
+/// The loop, for one objective; `state` is what a checkpoint holds of it.
+pub(super) fn run<O: Objective>(trainer: &mut Trainer, state: Option<&State>) -> Result<Outcome, TrainError> {
+    let decoder = trainer.decoder.detached();
+    let objective = O::new(&trainer.context(&decoder), state.map(|s| s.objective_state.clone()))?;
+    let pending = match state {
+        Some(state) => serde_json::from_value(state.pending.clone()).map_err(|e| TrainError::Other(format!("state.json: pending: {e}")))?,
+        None => VecDeque::new(),
+    };
+    drop(decoder);
+    let mut keep = Keep { objective, pending };
+    let mut end = trainer.step >= trainer.steps;
+    trainer.milestones(&keep, end)?;
+    let mut stopped = false;
+    while !end {
+        if trainer.attend(&keep)? == Go::Stop {
+            stopped = true;
+            trainer.save(&keep)?;
+            break;
+        }
+        end = trainer.advance(&mut keep)? == Flow::Finish || trainer.step >= trainer.steps;
+        trainer.milestones(&keep, end)?;
+    }
+    trainer.tell_progress();
+    trainer.log.sync()?;
+    Ok(Outcome {
+        run: trainer.run.name.clone(),
+        dir: trainer.run.path.clone(),
+        step: trainer.step,
+        // A stop during the last evaluation leaves it undone; a resume does it.
+        stopped: stopped || (end && trainer.monitor.stopped() && !trainer.evaluated),
+        val_loss: trainer.val_loss,
+    })
 }

@@ -1,6 +1,10 @@
 //! Floor 4: one loop, optimizers, schedules, objectives.
+//! Deliberately not here: threads and signals' transport (`engine`), and files' formats (`run`).
 
 pub mod drive;
+mod evaluate;
+mod measure;
 pub mod objective;
 pub mod optim;
+mod prepare;
 pub mod schedule;

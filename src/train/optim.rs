@@ -1,1 +1,487 @@
-//! stub
+//! AdamW and SGD with moments of our own that can be saved, and the norm of all gradients.
+//! Deliberately not here: the learning rate of a step (`schedule`) and when a step is taken (`drive`).
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Storage, Tensor, Var};
+use rayon::prelude::*;
+
+use super::drive::TrainError;
+use crate::model::params::{Kind, Param};
+use crate::recipe::OptimSection;
+use crate::run::checkpoint::Moment;
+
+/// Numbers of one piece of work. Fixed, so that sums over pieces do not depend on the number of threads.
+const PIECE: usize = 1 << 15;
+/// Independent partial sums within a piece: as many as fill the widest registers.
+const LANES: usize = 16;
+/// torch.nn.utils.clip_grad_norm_ adds this to the norm before it divides.
+const CLIP_EPS: f64 = 1e-6;
+
+/// The rule that turns a gradient into a change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// Loshchilov & Hutter 2019, as torch.optim.AdamW: decay is apart from the gradient, `eps` is added after the
+    /// square root of the corrected second moment.
+    AdamW { betas: [f64; 2], eps: f64 },
+    /// As torch.optim.SGD without dampening: decay is added to the gradient, `buffer = momentum · buffer + g`.
+    Sgd { momentum: f64 },
+}
+
+impl Rule {
+    fn moments(self) -> &'static [&'static str] {
+        match self {
+            Self::AdamW { .. } => &["first", "second"],
+            Self::Sgd { momentum } if momentum > 0.0 => &["momentum"],
+            Self::Sgd { .. } => &[],
+        }
+    }
+}
+
+/// An optimizer over a model's parameters, which it changes in place.
+pub struct Optimizer {
+    rule: Rule,
+    weight_decay: f64,
+    slots: Vec<Slot>,
+    /// Updates made so far (bias correction).
+    updates: u64,
+}
+
+struct Slot {
+    name: String,
+    var: Var,
+    decays: bool,
+    moments: Moments,
+}
+
+/// Where the moments live: beside the fused pass on the CPU, on the device for the composed one.
+enum Moments {
+    Host(Vec<Vec<f32>>),
+    Device(Vec<Tensor>),
+}
+
+/// What one update did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Norm of the change over the norm of the weights before it; 0 where it was not measured.
+    pub ratio: f64,
+}
+
+impl Optimizer {
+    /// Norms, biases and embeddings do not decay unless `decay_all`.
+    pub fn of_recipe(optim: &OptimSection, params: &[Param]) -> Result<Self, TrainError> {
+        let rule = match optim.kind.as_str() {
+            "adamw" => Rule::AdamW { betas: optim.betas, eps: optim.eps },
+            "sgd" => Rule::Sgd { momentum: optim.momentum },
+            other => return Err(TrainError::Other(format!("optim.kind: {other:?} is not one of adamw, sgd"))),
+        };
+        Self::new(rule, optim.weight_decay, optim.decay_all, params)
+    }
+
+    pub fn new(rule: Rule, weight_decay: f64, decay_all: bool, params: &[Param]) -> Result<Self, TrainError> {
+        let slots = params.iter().map(|param| {
+            let tensor = param.var.as_tensor();
+            let host = tensor.device().is_cpu() && tensor.dtype() == DType::F32 && tensor.is_contiguous();
+            let count = rule.moments().len();
+            let moments = if host {
+                Moments::Host(vec![vec![0.0; tensor.elem_count()]; count])
+            } else {
+                Moments::Device((0..count).map(|_| tensor.zeros_like()).collect::<Result<_, _>>().map_err(model)?)
+            };
+            let decays = decay_all || param.kind == Kind::Matrix;
+            Ok(Slot { name: param.name.clone(), var: param.var.clone(), decays, moments })
+        });
+        Ok(Self { rule, weight_decay, slots: slots.collect::<Result<_, TrainError>>()?, updates: 0 })
+    }
+
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// One update by `scale · grads`, in the order of the parameters. `scale` is how clipping comes in: the gradients
+    /// themselves are not touched.
+    pub fn step(&mut self, grads: &[Tensor], lr: f64, scale: f64) -> Result<Change, TrainError> {
+        self.updates += 1;
+        let (mut changed, mut size) = (0.0, 0.0);
+        for (slot, grad) in self.slots.iter_mut().zip(grads) {
+            let decay = if slot.decays { self.weight_decay } else { 0.0 };
+            let step = Step::new(self.rule, lr, scale, decay, self.updates);
+            match &mut slot.moments {
+                Moments::Host(moments) => {
+                    let pass = Pass { step, moments: RefCell::new(moments), sums: RefCell::new((0.0, 0.0)) };
+                    slot.var.as_tensor().inplace_op2(&grad.contiguous().map_err(model)?, &pass).map_err(model)?;
+                    let sums = pass.sums.into_inner();
+                    changed += sums.0;
+                    size += sums.1;
+                }
+                Moments::Device(moments) => step.composed(&slot.var, grad, moments).map_err(model)?,
+            }
+        }
+        Ok(Change { ratio: if size > 0.0 { (changed / size).sqrt() } else { 0.0 } })
+    }
+
+    /// The moments by parameter and name, in the order of the parameters.
+    pub fn moments(&self) -> Result<Vec<Moment<'_>>, TrainError> {
+        let mut out = Vec::new();
+        for slot in &self.slots {
+            let shape = slot.var.as_tensor().dims().to_vec();
+            for (i, kind) in self.rule.moments().iter().enumerate() {
+                let values = match &slot.moments {
+                    Moments::Host(moments) => Cow::Borrowed(moments[i].as_slice()),
+                    Moments::Device(moments) => {
+                        let flat = moments[i].flatten_all().and_then(|t| t.to_dtype(DType::F32)).and_then(|t| t.to_vec1());
+                        Cow::Owned(flat.map_err(model)?)
+                    }
+                };
+                out.push(Moment { name: format!("{}.{kind}", slot.name), shape: shape.clone(), values });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Restores what `moments` gave; a row that is missing or of another length is an error that names it.
+    pub fn restore(&mut self, mut saved: BTreeMap<String, Vec<f32>>, updates: u64) -> Result<(), TrainError> {
+        for slot in &mut self.slots {
+            let tensor = slot.var.as_tensor();
+            for (i, kind) in self.rule.moments().iter().enumerate() {
+                let name = format!("{}.{kind}", slot.name);
+                let values = saved.remove(&name).filter(|v| v.len() == tensor.elem_count());
+                let Some(values) = values else {
+                    return Err(TrainError::Other(format!(
+                        "optimizer.safetensors: no fitting row {name}; the recipe's optimizer or model differs from the checkpoint's"
+                    )));
+                };
+                match &mut slot.moments {
+                    Moments::Host(moments) => moments[i] = values,
+                    Moments::Device(moments) => {
+                        let row = Tensor::from_vec(values, tensor.shape(), tensor.device()).and_then(|t| t.to_dtype(tensor.dtype()));
+                        moments[i] = row.map_err(model)?;
+                    }
+                }
+            }
+        }
+        self.updates = updates;
+        Ok(())
+    }
+}
+
+/// The numbers of one update of one parameter.
+#[derive(Clone, Copy)]
+struct Step {
+    rule: Rule,
+    lr: f64,
+    scale: f64,
+    decay: f64,
+    /// `1 − beta1^t` and `1 − beta2^t`.
+    corrections: [f64; 2],
+}
+
+impl Step {
+    fn new(rule: Rule, lr: f64, scale: f64, decay: f64, updates: u64) -> Self {
+        let corrections = match rule {
+            Rule::AdamW { betas, .. } => betas.map(|beta| 1.0 - beta.powf(updates as f64)),
+            Rule::Sgd { .. } => [1.0; 2],
+        };
+        Self { rule, lr, scale, decay, corrections }
+    }
+
+    /// The same update from the device's own operations.
+    fn composed(&self, var: &Var, grad: &Tensor, moments: &mut [Tensor]) -> candle_core::Result<()> {
+        let p = var.as_tensor().detach();
+        let g = grad.to_dtype(p.dtype())?.affine(self.scale, 0.0)?;
+        let next = match self.rule {
+            Rule::AdamW { betas: [b1, b2], eps } => {
+                moments[0] = (moments[0].affine(b1, 0.0)? + g.affine(1.0 - b1, 0.0)?)?;
+                moments[1] = (moments[1].affine(b2, 0.0)? + g.sqr()?.affine(1.0 - b2, 0.0)?)?;
+                let below = moments[1].sqrt()?.affine(1.0 / self.corrections[1].sqrt(), eps)?;
+                (p.affine(1.0 - self.lr * self.decay, 0.0)? - (&moments[0] / below)?.affine(self.lr / self.corrections[0], 0.0)?)?
+            }
+            Rule::Sgd { momentum } => {
+                let mut g = if self.decay > 0.0 { (g + p.affine(self.decay, 0.0)?)? } else { g };
+                if momentum > 0.0 {
+                    moments[0] = (moments[0].affine(momentum, 0.0)? + g)?;
+                    g = moments[0].clone();
+                }
+                (p - g.affine(self.lr, 0.0)?)?
+            }
+        };
+        var.set(&next)
+    }
+}
+
+/// One pass over a parameter, its gradient and its moments: everything is read once and written once.
+struct Pass<'a> {
+    step: Step,
+    moments: RefCell<&'a mut Vec<Vec<f32>>>,
+    /// Squares of the changes and of the weights, summed.
+    sums: RefCell<(f64, f64)>,
+}
+
+impl InplaceOp2 for Pass<'_> {
+    fn name(&self) -> &'static str {
+        "optimizer step"
+    }
+
+    fn cpu_fwd(&self, dst: &mut CpuStorage, dst_l: &Layout, src: &CpuStorage, src_l: &Layout) -> candle_core::Result<()> {
+        let (Some((p0, p1)), Some((g0, g1))) = (dst_l.contiguous_offsets(), src_l.contiguous_offsets()) else {
+            candle_core::bail!("an optimizer step needs contiguous parameters and gradients")
+        };
+        let (CpuStorage::F32(p), CpuStorage::F32(g)) = (dst, src) else {
+            candle_core::bail!("an optimizer step in one pass needs f32 parameters and gradients")
+        };
+        let (p, g) = (&mut p[p0..p1], &g[g0..g1]);
+        if p.len() != g.len() {
+            candle_core::bail!("a gradient of {} numbers for a parameter of {}", g.len(), p.len())
+        }
+        let mut moments = self.moments.borrow_mut();
+        let step = &self.step;
+        let (scale, lr) = (step.scale as f32, step.lr as f32);
+        *self.sums.borrow_mut() = match (step.rule, moments.as_mut_slice()) {
+            (Rule::AdamW { betas, eps }, [first, second]) => {
+                let keep = (1.0 - step.lr * step.decay) as f32;
+                let [b1, b2] = betas.map(|b| b as f32);
+                let [c1, c2] = betas.map(|b| (1.0 - b) as f32);
+                let root = (1.0 / step.corrections[1].sqrt()) as f32;
+                let rate = (step.lr / step.corrections[0]) as f32;
+                let eps = eps as f32;
+                sweep(p, g, first, second, |p, g, m, v| {
+                    let g = g * scale;
+                    *m = b1 * *m + c1 * g;
+                    *v = b2 * *v + c2 * g * g;
+                    p * keep - rate * *m / (v.sqrt() * root + eps)
+                })
+            }
+            (Rule::Sgd { momentum }, [buffer]) => {
+                let (momentum, decay) = (momentum as f32, step.decay as f32);
+                let mut none = vec![0.0; buffer.len()];
+                sweep(p, g, buffer, &mut none, |p, g, m, _| {
+                    *m = momentum * *m + (g * scale + decay * p);
+                    p - lr * *m
+                })
+            }
+            (Rule::Sgd { .. }, _) => {
+                let decay = step.decay as f32;
+                let (mut none, mut no_more) = (vec![0.0; p.len()], vec![0.0; p.len()]);
+                sweep(p, g, &mut none, &mut no_more, |p, g, _, _| p - lr * (g * scale + decay * p))
+            }
+            _ => candle_core::bail!("the moments do not fit the rule"),
+        };
+        Ok(())
+    }
+}
+
+/// Replaces every `p` by `rule(p, g, &mut m, &mut v)`, on all threads where it is worth it. Returns the sums of the
+/// squares of the changes and of the old values.
+fn sweep(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], rule: impl Fn(f32, f32, &mut f32, &mut f32) -> f32 + Sync) -> (f64, f64) {
+    let piece = |((p, g), (m, v)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
+        let (mut changed, mut size) = ([0f32; LANES], [0f32; LANES]);
+        let mut each = |lane: usize, p: &mut f32, g: f32, m: &mut f32, v: &mut f32| {
+            let old = *p;
+            *p = rule(old, g, m, v);
+            changed[lane] += (*p - old) * (*p - old);
+            size[lane] += old * old;
+        };
+        let ((p, p_rest), (g, g_rest)) = (p.as_chunks_mut::<LANES>(), g.as_chunks::<LANES>());
+        let ((m, m_rest), (v, v_rest)) = (m.as_chunks_mut::<LANES>(), v.as_chunks_mut::<LANES>());
+        for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            for i in 0..LANES {
+                each(i, &mut p[i], g[i], &mut m[i], &mut v[i]);
+            }
+        }
+        for (i, (((p, g), m), v)) in p_rest.iter_mut().zip(g_rest).zip(m_rest).zip(v_rest).enumerate() {
+            each(i, p, *g, m, v);
+        }
+        (sum_lanes(&changed), sum_lanes(&size))
+    };
+    let add = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
+    if p.len() <= 2 * PIECE {
+        let pieces = p.chunks_mut(PIECE).zip(g.chunks(PIECE)).zip(m.chunks_mut(PIECE).zip(v.chunks_mut(PIECE)));
+        return pieces.map(piece).fold((0.0, 0.0), add);
+    }
+    let left = p.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE));
+    let sums: Vec<(f64, f64)> = left.zip(m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE))).map(piece).collect();
+    sums.into_iter().fold((0.0, 0.0), add)
+}
+
+fn sum_lanes(lanes: &[f32; LANES]) -> f64 {
+    lanes.iter().map(|&x| f64::from(x)).sum()
+}
+
+/// The norm of all gradients together, summed in f64 in an order that does not depend on threads.
+pub fn global_norm(grads: &[Tensor]) -> Result<f64, TrainError> {
+    let mut sum = 0.0;
+    for grad in grads {
+        sum += squares(grad).map_err(model)?;
+    }
+    Ok(sum.sqrt())
+}
+
+/// What gradients are multiplied with so that their norm is at most `clip` (0 clips nothing), as
+/// torch.nn.utils.clip_grad_norm_ does.
+pub fn clip_scale(norm: f64, clip: f64) -> f64 {
+    if clip > 0.0 { (clip / (norm + CLIP_EPS)).min(1.0) } else { 1.0 }
+}
+
+fn squares(grad: &Tensor) -> candle_core::Result<f64> {
+    let grad = grad.contiguous()?;
+    let (storage, layout) = grad.storage_and_layout();
+    if let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets()) {
+        let piece = |values: &[f32]| {
+            let mut lanes = [0f64; LANES];
+            let (whole, rest) = values.as_chunks::<LANES>();
+            for chunk in whole {
+                for i in 0..LANES {
+                    lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+                }
+            }
+            for (lane, &x) in lanes.iter_mut().zip(rest) {
+                *lane += f64::from(x) * f64::from(x);
+            }
+            lanes.iter().sum::<f64>()
+        };
+        let values = &values[from..to];
+        if values.len() <= 2 * PIECE {
+            return Ok(values.chunks(PIECE).map(piece).sum());
+        }
+        let sums: Vec<f64> = values.par_chunks(PIECE).map(piece).collect();
+        return Ok(sums.into_iter().sum());
+    }
+    drop(storage);
+    grad.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>().map(f64::from)
+}
+
+/// Sums the gradients of micro-batches in buffers of its own, since gradients may share their storage.
+#[derive(Default)]
+pub struct Accumulator {
+    sums: Vec<Tensor>,
+}
+
+impl Accumulator {
+    /// Takes the first micro-batch's gradients, in copies.
+    pub fn begin(&mut self, grads: &[Tensor]) -> Result<(), TrainError> {
+        self.sums = grads.iter().map(Tensor::copy).collect::<Result<_, _>>().map_err(model)?;
+        Ok(())
+    }
+
+    pub fn add(&mut self, grads: &[Tensor]) -> Result<(), TrainError> {
+        for (sum, grad) in self.sums.iter_mut().zip(grads) {
+            let host = sum.device().is_cpu() && sum.dtype() == DType::F32;
+            let done = if host { grad.contiguous().and_then(|g| sum.inplace_op2(&g, &Add)) } else { (&*sum + grad).map(|s| *sum = s) };
+            done.map_err(model)?;
+        }
+        Ok(())
+    }
+
+    pub fn take(&mut self) -> Vec<Tensor> {
+        std::mem::take(&mut self.sums)
+    }
+}
+
+struct Add;
+
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add gradients"
+    }
+
+    fn cpu_fwd(&self, dst: &mut CpuStorage, dst_l: &Layout, src: &CpuStorage, src_l: &Layout) -> candle_core::Result<()> {
+        let (Some((d0, d1)), Some((s0, s1))) = (dst_l.contiguous_offsets(), src_l.contiguous_offsets()) else {
+            candle_core::bail!("gradients are summed contiguous")
+        };
+        let (CpuStorage::F32(dst), CpuStorage::F32(src)) = (dst, src) else { candle_core::bail!("gradients are summed in f32") };
+        dst[d0..d1].par_chunks_mut(PIECE).zip(src[s0..s1].par_chunks(PIECE)).for_each(|(dst, src)| {
+            dst.iter_mut().zip(src).for_each(|(d, s)| *d += s);
+        });
+        Ok(())
+    }
+}
+
+fn model(error: candle_core::Error) -> TrainError {
+    TrainError::Model(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn params(values: &[f32]) -> (Vec<Param>, Var) {
+        let var = Var::from_vec(values.to_vec(), values.len(), &Device::Cpu).unwrap();
+        (vec![Param { name: "w".into(), var: var.clone(), kind: Kind::Matrix }], var)
+    }
+
+    /// Long enough for several pieces and a rest that fills no lane.
+    fn numbers(seed: u64, n: usize) -> Vec<f32> {
+        let mut stream = crate::rng::Stream::new(seed, "optim");
+        (0..n).map(|_| stream.normal() as f32).collect()
+    }
+
+    #[test]
+    fn the_fused_pass_and_the_composed_one_agree() {
+        for rule in [Rule::AdamW { betas: [0.9, 0.99], eps: 1e-8 }, Rule::Sgd { momentum: 0.9 }, Rule::Sgd { momentum: 0.0 }] {
+            let n = 3 * PIECE + 5;
+            let (params, var) = params(&numbers(1, n));
+            let mut optimizer = Optimizer::new(rule, 0.1, false, &params).unwrap();
+            let other = Var::from_vec(numbers(1, n), n, &Device::Cpu).unwrap();
+            let mut moments: Vec<Tensor> = rule.moments().iter().map(|_| other.zeros_like().unwrap()).collect();
+            for t in 1..4 {
+                let grad = Tensor::from_vec(numbers(t + 1, n), n, &Device::Cpu).unwrap();
+                let change = optimizer.step(std::slice::from_ref(&grad), 1e-2, 0.5).unwrap();
+                assert!(change.ratio > 0.0);
+                Step::new(rule, 1e-2, 0.5, 0.1, t).composed(&other, &grad, &mut moments).unwrap();
+            }
+            let (a, b) = (var.to_vec1::<f32>().unwrap(), other.to_vec1::<f32>().unwrap());
+            let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-5, "{rule:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn the_norm_is_the_same_whole_and_in_a_view() {
+        let values = numbers(3, 70_003);
+        let exact = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+        let tensor = Tensor::from_vec(values, 70_003, &Device::Cpu).unwrap();
+        let halves = [tensor.narrow(0, 0, 100).unwrap(), tensor.narrow(0, 100, 69_903).unwrap()];
+        assert!((global_norm(&[tensor]).unwrap() - exact).abs() < 1e-9 * exact);
+        assert!((global_norm(&halves).unwrap() - exact).abs() < 1e-9 * exact);
+    }
+
+    #[test]
+    fn clipping_is_torchs() {
+        assert_eq!(clip_scale(0.5, 1.0), 1.0);
+        assert_eq!(clip_scale(4.0, 0.0), 1.0);
+        assert!((clip_scale(4.0, 1.0) - 1.0 / (4.0 + 1e-6)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn summed_gradients_leave_their_parts_alone() {
+        let a = Tensor::from_vec(vec![1f32, 2.0], 2, &Device::Cpu).unwrap();
+        let mut sum = Accumulator::default();
+        sum.begin(&[a.clone(), a.clone()]).unwrap();
+        sum.add(&[a.clone(), a.clone()]).unwrap();
+        for s in sum.take() {
+            assert_eq!(s.to_vec1::<f32>().unwrap(), [2.0, 4.0]);
+        }
+        assert_eq!(a.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn moments_come_back() {
+        let (first_params, _) = params(&[1.0, 2.0, 3.0]);
+        let rule = Rule::AdamW { betas: [0.9, 0.99], eps: 1e-8 };
+        let mut first = Optimizer::new(rule, 0.0, false, &first_params).unwrap();
+        let grad = Tensor::from_vec(vec![0.1f32, -0.2, 0.3], 3, &Device::Cpu).unwrap();
+        first.step(std::slice::from_ref(&grad), 1e-3, 1.0).unwrap();
+        let saved: BTreeMap<String, Vec<f32>> = first.moments().unwrap().into_iter().map(|m| (m.name, m.values.into_owned())).collect();
+        let (second_params, second_var) = params(&first_params[0].var.to_vec1::<f32>().unwrap());
+        let mut second = Optimizer::new(rule, 0.0, false, &second_params).unwrap();
+        second.restore(saved.clone(), first.updates()).unwrap();
+        first.step(std::slice::from_ref(&grad), 1e-3, 1.0).unwrap();
+        second.step(std::slice::from_ref(&grad), 1e-3, 1.0).unwrap();
+        assert_eq!(first_params[0].var.to_vec1::<f32>().unwrap(), second_var.to_vec1::<f32>().unwrap());
+        let error = second.restore(BTreeMap::new(), 1).unwrap_err().to_string();
+        assert!(error.contains("w.first"), "{error}");
+    }
+}

@@ -71,13 +71,8 @@ impl Project {
         self.dir.path().to_path_buf()
     }
     fn train(&self, name: &str, change: &str, monitor: &Recorder) -> Result<Outcome, TrainError> {
-        let request = Request {
-            project: self.path(),
-            base: self.path(),
-            recipe: recipe(change),
-            name: Some(name.into()),
-            device: Device::Cpu,
-        };
+        let request =
+            Request { project: self.path(), base: self.path(), recipe: recipe(change), name: Some(name.into()), device: Device::Cpu };
         monitor.end(train(request, monitor))
     }
     fn resume(&self, name: &str, monitor: &Recorder) -> Result<Outcome, TrainError> {
@@ -189,10 +184,13 @@ fn events_go_on_in_number_and_series_match_the_log() {
 fn pause_step_continue_checkpoint_and_serve() {
     let project = Project::new();
     let spec = GenerateSpec { prompt: "the ".into(), max_tokens: 4, ..GenerateSpec::default() };
-    let monitor = Recorder::default()
-        .at(3, Signal::Pause)
-        .at(4, Signal::Checkpoint)
-        .waits(&[Signal::Step, Signal::Step, Signal::Serve(JobId(9), spec), Signal::Checkpoint, Signal::Continue]);
+    let monitor = Recorder::default().at(3, Signal::Pause).at(4, Signal::Checkpoint).waits(&[
+        Signal::Step,
+        Signal::Step,
+        Signal::Serve(JobId(9), spec),
+        Signal::Checkpoint,
+        Signal::Continue,
+    ]);
     let done = project.train("demo", "checkpoint.every = 0\neval.every = 0", &monitor).unwrap();
     assert_eq!(done.step, 30);
     let reports = monitor.reports();
@@ -213,7 +211,8 @@ fn pause_step_continue_checkpoint_and_serve() {
 fn a_loss_that_is_not_finite_stops_at_once_and_saves_nothing_over_the_good_one() {
     let project = Project::new();
     let monitor = Recorder::default();
-    let error = project.train("bad", "optim.lr = 100\noptim.clip = 0\noptim.kind = sgd\noptim.weight_decay = 10\noptim.warmup = 0", &monitor);
+    let error =
+        project.train("bad", "optim.lr = 100\noptim.clip = 0\noptim.kind = sgd\noptim.weight_decay = 10\noptim.warmup = 0", &monitor);
     let error = error.unwrap_err();
     let TrainError::NotFinite { step, ref last_good, .. } = error else { panic!("{error}") };
     assert!(error.to_string().contains("usual causes: a learning rate"), "{error}");
@@ -249,7 +248,11 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_used() {
         let path = project.last("demo").join(file);
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
-        if damage == "cut" { bytes.truncate(middle) } else { bytes[middle] ^= 4 }
+        if damage == "cut" {
+            bytes.truncate(middle)
+        } else {
+            bytes[middle] ^= 4
+        }
         fs::write(&path, bytes).unwrap();
         let monitor = Recorder::default();
         project.resume("demo", &monitor).unwrap();

@@ -339,8 +339,7 @@ pub fn summary(run: &RunDir) -> Summary {
     if let Ok(series) = SeriesDir::glance(&run.path) {
         let val = series.get("val/loss").unwrap_or_default();
         out.val_loss = val.last().map(|p| p.value);
-        out.best =
-            val.iter().filter(|p| p.value.is_finite()).min_by(|a, b| a.value.total_cmp(&b.value)).map(|p| (p.step, p.value));
+        out.best = val.iter().filter(|p| p.value.is_finite()).min_by(|a, b| a.value.total_cmp(&b.value)).map(|p| (p.step, p.value));
         if out.step == 0 {
             out.step = series.get("train/loss").and_then(|s| s.last()).map_or(0, |p| p.step);
         }

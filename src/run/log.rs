@@ -42,13 +42,8 @@ impl RunLog {
     pub fn open(run: &RunDir, lock: Lock) -> Result<Self, RunError> {
         let run = &run.path;
         let path = run.join("events.jsonl");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|e| RunError::io(&path, &e))?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|e| RunError::io(&path, &e))?;
         let last = mend(&mut file).map_err(|e| RunError::io(&path, &e))?;
         let samples = run.join("samples.jsonl");
         if samples.exists() {

@@ -17,13 +17,8 @@ impl Trainer<'_> {
         let extent = if batches == 0 { Extent::Whole } else { Extent::Batches(batches) };
         let decoder = self.decoder.detached();
         self.samples(&decoder);
-        let cx = Context {
-            recipe: &self.recipe,
-            decoder: &decoder,
-            tokenizer: &self.tokenizer,
-            splits: &self.splits,
-            monitor: self.monitor,
-        };
+        let cx =
+            Context { recipe: &self.recipe, decoder: &decoder, tokenizer: &self.tokenizer, splits: &self.splits, monitor: self.monitor };
         let Some(mut metrics) = objective.evaluate(&cx, extent)? else {
             return Ok((!self.monitor.stopped()).then_some(false));
         };

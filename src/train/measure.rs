@@ -65,7 +65,12 @@ pub fn metrics() -> Vec<Metric> {
     let table: [(&str, &str, &str, Option<bool>); 15] = [
         ("train/loss", "nats", "How surprised the model was by the tokens of this step, before it learned from them.", lower),
         ("val/loss", "nats", "The same on text that it never trains on: what it has learned, not what it remembers.", lower),
-        ("val/loss_whole", "nats", "Validation loss over the whole validation split, at the end of a run whose evaluations sample it.", lower),
+        (
+            "val/loss_whole",
+            "nats",
+            "Validation loss over the whole validation split, at the end of a run whose evaluations sample it.",
+            lower,
+        ),
         ("val/bits_per_byte", "bits", "Validation loss for each byte of text: comparable between tokenizers.", lower),
         ("lr", "", "Learning rate: how far this step went.", None),
         ("grad_norm", "", "Length of the gradient over all parameters, before clipping.", None),

@@ -62,6 +62,18 @@ impl Distribution {
         Self { top: order[..top].iter().map(candidate).collect(), tail: histogram(order[top..].iter().map(|&id| logits[id as usize])) }
     }
 
+    /// From a token's alternatives alone. What is left of the probability is put behind them in one bin, so that
+    /// temperature 1 is exact and others are about right.
+    pub fn of_candidates(best: &[Candidate]) -> Self {
+        let left = 1.0 - best.iter().map(|c| f64::from(c.probability)).sum::<f64>();
+        let tail = best.last().zip(best.first()).filter(|(_, first)| left > 1e-6 && first.probability > 0.0).map(|(last, first)| {
+            let logit = last.logit - 1.0;
+            let each = f64::from(first.probability) * f64::from(logit - first.logit).exp();
+            (logit, (left / each).clamp(1.0, 1e9) as u32)
+        });
+        Self { top: best.to_vec(), tail: tail.into_iter().collect() }
+    }
+
     /// What `sampler` makes of the candidates in `top`, in their order. `seen` are the ids of the text so far,
     /// which the repetition penalty moves (tokens of the tail are not told apart, so it leaves the tail alone).
     pub fn probabilities(&self, sampler: &Sampler, seen: &[u32]) -> Vec<Chance> {
@@ -240,6 +252,18 @@ mod tests {
                 assert!((f64::from(chance.p) / want - 1.0).abs() < 5e-3, "{temperature}: {} {want}", chance.p);
             }
         }
+    }
+
+    #[test]
+    fn alternatives_alone_give_the_probabilities_at_temperature_1() {
+        let mut stream = Stream::new(6, "logits");
+        let logits: Vec<f32> = (0..1000).map(|_| (stream.normal() * 2.0) as f32).collect();
+        let best = Distribution::from_logits(&logits, 8, |_| String::new()).top;
+        let chances = Distribution::of_candidates(&best).probabilities(&sampler(), &[]);
+        for (chance, candidate) in chances.iter().zip(&best) {
+            assert!((chance.p / candidate.probability - 1.0).abs() < 0.02, "{} {}", chance.p, candidate.probability);
+        }
+        assert!(Distribution::of_candidates(&[]).probabilities(&sampler(), &[]).is_empty());
     }
 
     #[test]

@@ -47,7 +47,7 @@ const STYLES: &[Style] = &[
         ends: &["<|end|>", "<|user|>", "<|assistant|>", "<|system|>"],
         stops: &[],
     },
-    Style { name: "lines", needs: &[], open: "{role}: ", close: "\n", ends: &[], stops: &["\nuser:", "\nassistant:", "\nsystem:"] },
+    Style { name: "lines", needs: &[], open: "{role}: ", close: "\n", ends: &[], stops: &["\nuser:", "\nassistant:", "\nsystem:", "\n\n"] },
 ];
 
 /// Whether the vocabulary has tokens of its own for the turns of a chat, so that the model may have been taught one.
@@ -55,7 +55,7 @@ pub fn knows_turns(tokenizer: &Tokenizer) -> bool {
     !style(tokenizer).needs.is_empty()
 }
 
-/// Renders `messages` and opens the assistant's turn.
+/// Renders `messages` and opens the assistant's turn; a last message of the assistant is left open to go on with.
 pub fn render(messages: &[Message], tokenizer: &Tokenizer) -> Rendered {
     let style = style(tokenizer);
     Rendered {
@@ -72,13 +72,24 @@ fn style(tokenizer: &Tokenizer) -> Style {
 }
 
 fn text(style: &Style, messages: &[Message]) -> String {
+    let (begun, said) = match messages.split_last() {
+        Some((last, before)) if last.role == "assistant" => (last.content.as_str(), before),
+        _ => ("", messages),
+    };
     let mut out = String::new();
-    for message in messages {
+    for message in said {
         out.push_str(&style.open.replace("{role}", &message.role));
         out.push_str(&message.content);
         out.push_str(style.close);
     }
-    out.push_str(style.open.replace("{role}", "assistant").trim_end_matches(' '));
+    let open = style.open.replace("{role}", "assistant");
+    // A blank at the end of a prompt would be a token of its own, where the answer's first word brings one with it.
+    out.push_str(open.trim_end_matches(' '));
+    if !begun.is_empty() {
+        let blank = if open.ends_with(' ') && !begun.starts_with(' ') { " " } else { "" };
+        out.push_str(blank);
+        out.push_str(begun);
+    }
     out
 }
 
@@ -95,5 +106,7 @@ mod tests {
         let chat = [say("system", "Be kind."), say("user", "Hi"), say("assistant", "Hello"), say("user", "Bye")];
         assert_eq!(text(&STYLES[0], &chat[1..2]), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
         assert_eq!(text(&STYLES[2], &chat), "system: Be kind.\nuser: Hi\nassistant: Hello\nuser: Bye\nassistant:");
+        assert_eq!(text(&STYLES[2], &chat[1..3]), "user: Hi\nassistant: Hello");
+        assert_eq!(text(&STYLES[2], &[say("user", "Hi"), say("assistant", " Hel")]), "user: Hi\nassistant: Hel");
     }
 }

@@ -1,0 +1,217 @@
+//! Drawing the pane: frames, the transcript with its tints, the field, and what lies above them.
+//! Deliberately not here: the sampler panel and its bars (`panel`).
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use unicode_width::UnicodeWidthStr;
+
+use super::talk::Mode;
+use super::view::{Areas, Tag, inner, is_prompt, lines, top};
+use super::{Chat, Focus, Popup, Seen, panel, picker};
+use crate::text::visible;
+use crate::ui::pane::Context;
+use crate::ui::theme::Theme;
+use crate::ui::widgets;
+use crate::ui::world::World;
+
+pub fn draw(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
+    let areas = Areas::of(chat, area);
+    let mut seen = Seen { at_ms: cx.now_ms, ..chat.seen.get() };
+    if areas.text.area() > 0 {
+        seen = text(chat, frame, areas.text, cx);
+    }
+    chat.seen.set(seen);
+    if let Some(strip) = areas.strip {
+        panel::strip(chat, frame, strip, cx);
+    }
+    if areas.input.area() > 0 {
+        input(chat, frame, areas.input, cx);
+    }
+    if let Some(area) = areas.panel {
+        panel::draw(chat, frame, area, cx);
+    }
+    match chat.popup {
+        Some(Popup::Models { at }) => models(chat, at, frame, area, cx),
+        Some(Popup::Alternatives { at }) => alternatives(chat, at, frame, area, cx),
+        None => {}
+    }
+}
+
+/// `demo ● in training, step 412`.
+fn model_line(chat: &Chat, world: &World) -> String {
+    match chat.model(world) {
+        Some(picked) => {
+            // What was picked a while ago may have moved on.
+            let now = picker::choices(world).into_iter().find(|c| c.model == picked.model).unwrap_or(picked);
+            visible(&format!("{} {} {}", now.label, now.mark, now.about), false).into_owned()
+        }
+        None => "no model yet".into(),
+    }
+}
+
+fn text(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) -> Seen {
+    let theme = cx.theme;
+    let title = model_line(chat, cx.world);
+    let title = widgets::fit(&title, usize::from(area.width.saturating_sub(18))).into_owned();
+    let mode = if chat.mode == Mode::Chat { " chat " } else { " continue " };
+    let mut block = widgets::panel(&title, chat.focus == Focus::Text && chat.popup.is_none(), theme)
+        .title(Line::styled(mode, theme.accent).right_aligned());
+    if chat.tint {
+        block = block.title_bottom(legend(theme).right_aligned());
+    }
+    frame.render_widget(block, area);
+    let inside = inner(area);
+    let (width, height) = (usize::from(inside.width), usize::from(inside.height));
+    if chat.model(cx.world).is_none() && chat.talk.last().is_none() {
+        nobody(frame, inside, cx);
+        return Seen { at_ms: cx.now_ms, width, height, ..Seen::default() };
+    }
+    let all = lines(chat, width);
+    let top = top(chat, &all, height);
+    let shown = all.iter().skip(top).take(height).map(|line| {
+        Line::from(line.runs.iter().map(|(text, tag)| Span::styled(text.clone(), style(chat, *tag, theme))).collect::<Vec<_>>())
+    });
+    frame.render_widget(Paragraph::new(shown.collect::<Vec<_>>()), inside);
+    if top + height < all.len() {
+        let more = format!(" {} more lines below · G ", all.len() - top - height);
+        let y = area.y + area.height.saturating_sub(1);
+        frame.render_widget(Line::styled(more, theme.key), Rect { x: inside.x, y, width: inside.width, height: 1 });
+    }
+    Seen { lines: all.len(), top, height, width, at_ms: cx.now_ms }
+}
+
+fn nobody(frame: &mut Frame, area: Rect, cx: &Context) {
+    let why = if cx.world.runs_loaded || !cx.world.runs.is_empty() { "This project has no model yet." } else { "Looking for models …" };
+    let text = format!(
+        "{why}\n\nTrain one: the sample in Life takes about a minute (Ctrl-g l, then Enter). You can talk to a model while it is in training, and watch what it says next change as it learns."
+    );
+    let wrapped = widgets::wrap(&text, usize::from(area.width)).into_iter().map(|l| Line::styled(l, cx.theme.dim));
+    frame.render_widget(Paragraph::new(wrapped.collect::<Vec<_>>()), area);
+}
+
+fn style(chat: &Chat, tag: Tag, theme: &Theme) -> Style {
+    match tag {
+        Tag::Plain => theme.text,
+        Tag::Dim => theme.dim,
+        Tag::Label => theme.accent,
+        Tag::Prompt => theme.text.add_modifier(Modifier::BOLD),
+        Tag::Warning => theme.warning,
+        Tag::Error => theme.error,
+        Tag::Caret => theme.accent,
+        Tag::Token(spot) => {
+            let mut style = theme.text;
+            if is_prompt(chat, spot) {
+                style = style.add_modifier(Modifier::BOLD);
+            }
+            let piece = chat.talk.exchanges.get(spot.exchange).and_then(|e| e.versions.get(spot.version)).and_then(|v| v.pieces.get(spot.piece));
+            // The first token of all has nothing before it, so it has no probability to show.
+            if let Some(piece) = piece.filter(|p| chat.tint && !p.alternatives.is_empty()) {
+                style = style.patch(tint(piece.probability, theme));
+            }
+            if chat.cursor == Some(spot) {
+                style = style.add_modifier(Modifier::REVERSED | Modifier::BOLD);
+            }
+            style
+        }
+    }
+}
+
+/// A probability as a background, on a logarithmic scale from 1 in 1000 up; where there is no colour, as a line below.
+fn tint(p: f32, theme: &Theme) -> Style {
+    let place = (1.0 + p.max(1e-6).log10() / 3.0).clamp(0.0, 1.0);
+    match theme.ramp.len() {
+        0 if p < 0.05 => Style::new().add_modifier(Modifier::UNDERLINED | Modifier::BOLD),
+        0 if p < 0.3 => Style::new().add_modifier(Modifier::UNDERLINED),
+        0 => Style::new(),
+        n => theme.ramp[((place * n as f32) as usize).min(n - 1)],
+    }
+}
+
+fn legend(theme: &Theme) -> Line<'static> {
+    let mut spans = vec![Span::styled(" probability ", theme.dim)];
+    for (p, name) in [(0.001, " <1 % "), (0.03, " 3 % "), (0.1, " 10 % "), (0.3, " 30 % "), (0.9, " 90 % ")] {
+        spans.push(Span::styled(name, theme.text.patch(tint(p, theme))));
+    }
+    spans.push(Span::raw(" "));
+    Line::from(spans)
+}
+
+fn input(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
+    let theme = cx.theme;
+    let focused = chat.captures_text_now();
+    let title = match (chat.editing, chat.mode) {
+        (true, _) => "edit the prompt",
+        (false, Mode::Continue) => "text to go on with",
+        (false, Mode::Chat) => "you",
+    };
+    let hint = if focused { " Enter sends · Ctrl-j new line · Esc leaves " } else { " i write " };
+    let mut block = widgets::panel(title, focused, theme);
+    if usize::from(area.width) > hint.width() + title.width() + 8 {
+        block = block.title_bottom(Line::styled(hint, theme.dim).right_aligned());
+    }
+    frame.render_widget(block, area);
+    let inside = Rect { x: area.x + 2.min(area.width), width: area.width.saturating_sub(3), ..inner(area) };
+    let placeholder = match (chat.mode, chat.talk.last().is_some()) {
+        (Mode::Continue, true) => "Enter goes on with the text above; ↑ brings the last prompt back",
+        (Mode::Continue, false) => "write a beginning",
+        (Mode::Chat, _) => "say something",
+    };
+    frame.render_widget(&chat.input.widget(theme.text, theme.dim, focused, placeholder), inside);
+}
+
+fn models(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Context) {
+    let theme = cx.theme;
+    let choices = picker::choices(cx.world);
+    let height = (choices.len().max(1) as u16 + 2).min(area.height.saturating_sub(2)).max(3);
+    let place = widgets::centered(area, 72, height);
+    widgets::blank(frame, place, theme);
+    frame.render_widget(widgets::panel("talk to", true, theme).title_bottom(Line::styled(" Enter takes it · Esc ", theme.dim)), place);
+    let inside = inner(place);
+    if choices.is_empty() {
+        return frame.render_widget(Line::styled("there is no model yet: train one in Life", theme.dim), inside);
+    }
+    let height = usize::from(inside.height).max(1);
+    let first = at.saturating_sub(height - 1);
+    let now = chat.model(cx.world).map(|c| c.model);
+    for (row, (number, choice)) in choices.iter().enumerate().skip(first).take(height).enumerate() {
+        let here = number == at;
+        let in_use = if now.as_ref() == Some(&choice.model) { "  in use" } else { "" };
+        let indent = if choice.model == choice.run { "" } else { "  " };
+        let text = format!("{} {indent}{} {}  {}{in_use}", if here { "▸" } else { " " }, choice.mark, choice.label, choice.about);
+        let text = widgets::pad(&visible(&text, false), usize::from(inside.width));
+        let style = if here { theme.selected } else { theme.text };
+        frame.render_widget(Line::styled(text, style), Rect { y: inside.y + row as u16, height: 1, ..inside });
+    }
+}
+
+fn alternatives(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Context) {
+    let theme = cx.theme;
+    let Some((version, piece)) = chat.version_at_cursor() else { return };
+    let drawn = version.pieces[piece].id;
+    let candidates = chat.candidates();
+    let place = widgets::centered(area, 62, (candidates.len() as u16 + 2).min(area.height));
+    widgets::blank(frame, place, theme);
+    let title = "what else it might have said here";
+    frame.render_widget(widgets::panel(title, true, theme).title_bottom(Line::styled(" Enter goes on from there · Esc ", theme.dim)), place);
+    let inside = inner(place);
+    let height = usize::from(inside.height).max(1);
+    let first = at.saturating_sub(height - 1);
+    for (row, (number, c)) in candidates.iter().enumerate().skip(first).take(height).enumerate() {
+        let here = number == at;
+        let name = widgets::pad(&panel::name(&c.text), 18);
+        let chosen = if c.id == drawn { " ◂ said" } else { "" };
+        let bar = panel::bar(c.probability, usize::from(inside.width).saturating_sub(37), theme.ascii);
+        let line = Line::from(vec![
+            Span::raw(if here { "▸ " } else { "  " }),
+            Span::raw(name),
+            Span::raw(format!("{:>7} ", panel::percent(c.probability))),
+            Span::styled(bar, if here { Style::new() } else { theme.accent }),
+            Span::raw(chosen),
+        ]);
+        let style = if here { theme.selected } else { theme.text };
+        frame.render_widget(line.style(style), Rect { y: inside.y + row as u16, height: 1, ..inside });
+    }
+}

@@ -1,0 +1,60 @@
+//! The models that one can talk to: the runs of the project, the one in training first, and their checkpoints.
+//! Deliberately not here: loading one; a model is a name until the engine opens it.
+
+use crate::ui::world::{Run, Status, World};
+
+/// A model by the name that the engine knows, and what a person reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// A run's name or a checkpoint directory.
+    pub model: String,
+    pub label: String,
+    /// `●` in training, `✓` finished, `◦` a checkpoint, …
+    pub mark: char,
+    pub about: String,
+    /// The run that it belongs to.
+    pub run: String,
+}
+
+/// All choices, in the order of the list: what is in training, then the newest first; checkpoints below their run.
+pub fn choices(world: &World) -> Vec<Choice> {
+    let mut runs: Vec<&Run> = world.runs.values().collect();
+    runs.sort_by(|a, b| b.is_live().cmp(&a.is_live()).then(b.at_ms.cmp(&a.at_ms)).then(a.name.cmp(&b.name)));
+    let mut out = Vec::new();
+    for run in runs {
+        let (mark, about) = about(run);
+        out.push(Choice { model: run.name.clone(), label: run.name.clone(), mark, about, run: run.name.clone() });
+        for (step, path) in run.checkpoints.iter().rev() {
+            let model = if path.is_absolute() { path.clone() } else { world.project.join(path) };
+            out.push(Choice {
+                model: model.to_string_lossy().into_owned(),
+                label: format!("{} @ step {step}", run.name),
+                mark: '◦',
+                about: "checkpoint".into(),
+                run: run.name.clone(),
+            });
+        }
+    }
+    out
+}
+
+/// The model that one talks to when nothing was picked: what is in training, or the newest run that got somewhere.
+pub fn default(world: &World) -> Option<Choice> {
+    let runs = || choices(world).into_iter().filter(|c| c.model == c.run);
+    let usable = |c: &Choice| world.runs.get(&c.run).is_some_and(|r| r.is_live() || r.step > 0 || !r.checkpoints.is_empty());
+    runs().find(usable).or_else(|| runs().next())
+}
+
+fn about(run: &Run) -> (char, String) {
+    let loss = run.best.map(|(_, loss)| format!(" · val {loss:.3}")).unwrap_or_default();
+    match run.status() {
+        Status::Running => ('●', format!("in training, step {}{loss}", run.step)),
+        Status::Paused => ('‖', format!("paused at step {}{loss}", run.step)),
+        Status::Waiting => ('…', "waits for the device".into()),
+        Status::Elsewhere => ('◌', format!("in training elsewhere, step {}{loss}", run.step)),
+        Status::Interrupted => ('!', format!("interrupted at step {}{loss}", run.step)),
+        Status::Stopped => ('■', format!("stopped at step {}{loss}", run.step)),
+        Status::Finished => ('✓', format!("{} steps{loss}", run.step)),
+        Status::Failed => ('✗', format!("failed at step {}{loss}", run.step)),
+    }
+}

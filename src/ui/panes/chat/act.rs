@@ -208,9 +208,6 @@ impl Chat {
             (Focus::Text, true) | (Focus::Input, false) => Focus::Panel,
             (Focus::Panel, true) | (Focus::Text, false) => Focus::Input,
         };
-        if self.focus == Focus::Text && self.cursor.is_none() {
-            self.cursor = None;
-        }
     }
 
     fn turn_version(&mut self, by: i64) {
@@ -374,9 +371,8 @@ impl Chat {
                 return;
             }
         }
-        let seen = self.seen.get();
-        if seen.at_ms == 0 || cx.now_ms.saturating_sub(seen.at_ms) > LIVE_PROBE_MS || self.talk.open().next().is_some() {
-            return;
+        if self.talk.open().next().is_some() {
+            return; // one device: the text comes first
         }
         let Some(choice) = self.model(cx.world) else { return };
         let text = self.input.text();

@@ -19,7 +19,7 @@ use crate::ui::world::World;
 
 pub fn draw(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     let areas = Areas::of(chat, area);
-    let mut seen = Seen { at_ms: cx.now_ms, ..chat.seen.get() };
+    let mut seen = chat.seen.get();
     if areas.text.area() > 0 {
         seen = text(chat, frame, areas.text, cx);
     }
@@ -67,7 +67,7 @@ fn text(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) -> Seen {
     let (width, height) = (usize::from(inside.width), usize::from(inside.height));
     if chat.model(cx.world).is_none() && chat.talk.last().is_none() {
         nobody(frame, inside, cx);
-        return Seen { at_ms: cx.now_ms, width, height, ..Seen::default() };
+        return Seen { width, height, ..Seen::default() };
     }
     let all = lines(chat, width);
     let top = top(chat, &all, height);
@@ -80,7 +80,7 @@ fn text(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) -> Seen {
         let y = area.y + area.height.saturating_sub(1);
         frame.render_widget(Line::styled(more, theme.key), Rect { x: inside.x, y, width: inside.width, height: 1 });
     }
-    Seen { lines: all.len(), top, height, width, at_ms: cx.now_ms }
+    Seen { lines: all.len(), top, height, width }
 }
 
 fn nobody(frame: &mut Frame, area: Rect, cx: &Context) {

@@ -86,6 +86,13 @@ impl Input {
         Typed::Changed
     }
 
+    /// Empties the field; ↑ brings the text back.
+    pub fn drop_text(&mut self) {
+        let text = self.text();
+        self.remember(&text);
+        self.set("");
+    }
+
     fn remember(&mut self, text: &str) {
         self.back = None;
         if text.trim().is_empty() || self.history.last().is_some_and(|last| last == text) {

@@ -14,12 +14,12 @@ mod view;
 
 use std::cell::Cell;
 
-use crossterm::event::{KeyCode, KeyEvent, MouseButton, MouseEvent, MouseEventKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 
 use crate::ui::keymap::{Action, Binding};
-use crate::ui::pane::{Context, Effect, Pane};
+use crate::ui::pane::{Context, Effect, Pane, Show};
 use crate::ui::world::World;
 use input::{Input, Typed};
 use picker::Choice;
@@ -59,7 +59,6 @@ struct Seen {
     top: usize,
     height: usize,
     width: usize,
-    at_ms: u64,
 }
 
 pub struct Chat {
@@ -188,6 +187,12 @@ impl Pane for Chat {
                     return None;
                 }
             }
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                if self.input.is_empty() {
+                    return None;
+                }
+                self.input.drop_text();
+            }
             KeyCode::Tab => self.perform("chat.next", cx),
             KeyCode::BackTab => self.perform("chat.previous", cx),
             KeyCode::PageUp => self.perform("chat.half_up", cx),
@@ -247,6 +252,19 @@ impl Pane for Chat {
         }
         let was = std::mem::replace(&mut self.focus, Focus::Text);
         was != Focus::Text
+    }
+
+    fn open(&mut self, show: &Show, cx: &Context) -> Vec<Effect> {
+        if let Show::Named(model) = show {
+            let known = picker::choices(cx.world).into_iter().find(|c| c.model == *model);
+            self.picked = Some(known.unwrap_or_else(|| Choice::named(model)));
+            self.focus = Focus::Input;
+        }
+        self.settle(cx)
+    }
+
+    fn streams(&self, _: &World) -> bool {
+        self.talk.open().next().is_some()
     }
 
     fn refresh(&mut self, cx: &Context) -> Vec<Effect> {

@@ -16,6 +16,13 @@ pub struct Choice {
     pub run: String,
 }
 
+impl Choice {
+    /// A model that the list does not know: a directory.
+    pub fn named(model: &str) -> Self {
+        Self { model: model.into(), label: model.into(), mark: '◦', about: String::new(), run: model.into() }
+    }
+}
+
 /// All choices, in the order of the list: what is in training, then the newest first; checkpoints below their run.
 pub fn choices(world: &World) -> Vec<Choice> {
     let mut runs: Vec<&Run> = world.runs.values().collect();

@@ -1,6 +1,7 @@
 //! The panes, in the order of their tabs. A new pane is one file and one line here.
 //! Deliberately not here: what a pane is (`ui::pane`).
 
+pub mod chat;
 pub mod life;
 pub mod log;
 
@@ -9,7 +10,7 @@ use super::pane::Pane;
 type Make = fn() -> Box<dyn Pane>;
 
 /// How each pane is made, in the order of the tabs; the first is home.
-pub const PANES: &[Make] = &[|| Box::new(life::Life::default()), || Box::new(log::Log::default())];
+pub const PANES: &[Make] = &[|| Box::new(life::Life::default()), || Box::new(chat::Chat::new()), || Box::new(log::Log::default())];
 
 /// Fresh panes.
 pub fn all() -> Vec<Box<dyn Pane>> {

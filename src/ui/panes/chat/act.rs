@@ -385,10 +385,17 @@ impl Chat {
         if self.probed.as_ref() == Some(&about) && !(live && due) {
             return;
         }
-        let messages =
-            if self.mode == Mode::Chat { self.talk.messages(self.talk.exchanges.len(), &about.text, "") } else { Vec::new() };
+        let messages = if self.mode == Mode::Chat { self.talk.messages(self.talk.exchanges.len(), &about.text, "") } else { Vec::new() };
         let prompt = if self.mode == Mode::Chat { String::new() } else { about.text.clone() };
-        let spec = GenerateSpec { model: choice.model, prompt, messages, max_tokens: 0, alternatives: 1, distribution: true, ..GenerateSpec::default() };
+        let spec = GenerateSpec {
+            model: choice.model,
+            prompt,
+            messages,
+            max_tokens: 0,
+            alternatives: 1,
+            distribution: true,
+            ..GenerateSpec::default()
+        };
         let ticket = cx.world.ticket();
         let before = self.probe.take().and_then(|p| p.next);
         let mut probe = Version::new(&choice.label, &about.text, "", &self.settings.sampler, ticket, cx.now_ms);

@@ -106,7 +106,8 @@ fn style(chat: &Chat, tag: Tag, theme: &Theme) -> Style {
             if is_prompt(chat, spot) {
                 style = style.add_modifier(Modifier::BOLD);
             }
-            let piece = chat.talk.exchanges.get(spot.exchange).and_then(|e| e.versions.get(spot.version)).and_then(|v| v.pieces.get(spot.piece));
+            let piece =
+                chat.talk.exchanges.get(spot.exchange).and_then(|e| e.versions.get(spot.version)).and_then(|v| v.pieces.get(spot.piece));
             // The first token of all has nothing before it, so it has no probability to show.
             if let Some(piece) = piece.filter(|p| chat.tint && !p.alternatives.is_empty()) {
                 style = style.patch(tint(piece.probability, theme));
@@ -195,7 +196,8 @@ fn alternatives(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Cont
     let place = widgets::centered(area, 62, (candidates.len() as u16 + 2).min(area.height));
     widgets::blank(frame, place, theme);
     let title = "what else it might have said here";
-    frame.render_widget(widgets::panel(title, true, theme).title_bottom(Line::styled(" Enter goes on from there · Esc ", theme.dim)), place);
+    frame
+        .render_widget(widgets::panel(title, true, theme).title_bottom(Line::styled(" Enter goes on from there · Esc ", theme.dim)), place);
     let inside = inner(place);
     let height = usize::from(inside.height).max(1);
     let first = at.saturating_sub(height - 1);

@@ -14,11 +14,9 @@ pub fn page(chat: &Chat, world: &World) -> String {
         out.push_str(&text);
         out.push_str("\n\n");
     };
-    say(
-        "A language model does one thing: for a text it gives every token of its vocabulary a probability of standing next. \
+    say("A language model does one thing: for a text it gives every token of its vocabulary a probability of standing next. \
          To write, one token is drawn by these probabilities, put at the end of the text, and the question is asked again."
-            .into(),
-    );
+        .into());
     if let Some(choice) = chat.model(world) {
         say(format!("You are talking to {}: {}.", visible(&choice.label, false), visible(&choice.about, false)));
     }
@@ -38,11 +36,9 @@ pub fn page(chat: &Chat, world: &World) -> String {
         }
         say(text + ".");
     }
-    say(
-        "The colours (t) tell how probable each token was to the model itself. Go over the tokens with h and l: Enter shows what else it \
+    say("The colours (t) tell how probable each token was to the model itself. Go over the tokens with h and l: Enter shows what else it \
          might have said, and another Enter goes on from there. The same prompt under five seeds (f) shows how much of a text is chance."
-            .into(),
-    );
+        .into());
     say(match chat.mode {
         Mode::Continue => format!(
             "{} Asked a question, it may go on with more questions: that is what texts do. Answering is taught later, by fine-tuning.",

@@ -26,6 +26,7 @@ impl<T: Copy + PartialEq> Line<T> {
         }
     }
 
+    #[cfg(test)]
     pub fn text(&self) -> String {
         self.runs.iter().map(|(text, _)| text.as_str()).collect()
     }

@@ -129,7 +129,13 @@ const fn bind(action: Action, keys: &'static str, label: &'static str, help: &'s
 }
 
 const BINDINGS: &[Binding] = &[
-    bind("chat.write", "i", "write", "Write a prompt. Enter sends it, Ctrl-j makes a line, ↑ in an empty field brings the last one back.", true),
+    bind(
+        "chat.write",
+        "i",
+        "write",
+        "Write a prompt. Enter sends it, Ctrl-j makes a line, ↑ in an empty field brings the last one back.",
+        true,
+    ),
     bind("chat.open", "enter", "open", "On a token: what else it might have said. In a list: take the entry. Else: write a prompt.", true),
     bind("chat.again", "a", "again", "The same prompt with a new seed.", true),
     bind("chat.five", "f", "five seeds", "The same prompt under five seeds, below each other: what probabilistic means.", true),

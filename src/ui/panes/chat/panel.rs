@@ -133,7 +133,13 @@ fn bar_lines(outlook: &Outlook, chances: &[Chance], temperature: f32, area: Rect
     let longest = chances.iter().map(|c| c.p.max(c.before)).fold(0.0f32, f32::max).max(1e-6);
     for (c, chance) in candidates.iter().zip(chances).take(rows) {
         let drawn = outlook.drawn == Some(c.id);
-        let mark = if drawn && !theme.ascii { "◂" } else if drawn { "<" } else { " " };
+        let mark = if drawn && !theme.ascii {
+            "◂"
+        } else if drawn {
+            "<"
+        } else {
+            " "
+        };
         let (style, bar_style, figure) = match chance.kept {
             true => (theme.text, theme.accent, percent(chance.p)),
             false => (theme.dim, theme.faint, "cut".into()),

@@ -256,7 +256,8 @@ impl Version {
             return Err(half);
         }
         let before = self.pieces.get(..place).unwrap_or_default();
-        let bytes = |keep: fn(&Piece) -> bool| -> Vec<u8> { before.iter().filter(|p| keep(p)).flat_map(|p| p.bytes.iter().copied()).collect() };
+        let bytes =
+            |keep: fn(&Piece) -> bool| -> Vec<u8> { before.iter().filter(|p| keep(p)).flat_map(|p| p.bytes.iter().copied()).collect() };
         if self.pieces.get(place).is_some_and(|p| p.origin == Origin::Prompt) {
             let text = String::from_utf8(bytes(|_| true)).map_err(|_| half)?;
             return Ok((text + &candidate.text, String::new()));
@@ -352,7 +353,8 @@ impl Talk {
     pub fn transcript(&self, title: &str) -> String {
         let mut out = format!("# {title}\n");
         for exchange in &self.exchanges {
-            for version in exchange.versions.iter().filter(|v| exchange.spread || exchange.version().is_some_and(|s| s.ticket == v.ticket)) {
+            for version in exchange.versions.iter().filter(|v| exchange.spread || exchange.version().is_some_and(|s| s.ticket == v.ticket))
+            {
                 let s = &version.sampler;
                 out.push_str(&format!(
                     "\n## {} · temperature {} · top-k {} · top-p {} · min-p {} · repetition {} · seed {}\n\n",

@@ -105,14 +105,7 @@ pub fn lines(chat: &Chat, width: usize) -> Vec<Line<Tag>> {
     flow(out, width)
 }
 
-fn write(
-    chat: &Chat,
-    exchange: &Exchange,
-    place: (usize, usize),
-    version: &Version,
-    first: bool,
-    say: &mut impl FnMut(String, Tag),
-) {
+fn write(chat: &Chat, exchange: &Exchange, place: (usize, usize), version: &Version, first: bool, say: &mut impl FnMut(String, Tag)) {
     match exchange.mode {
         Mode::Chat => {
             if first {

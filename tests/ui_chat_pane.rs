@@ -1,0 +1,324 @@
+//! The Chat pane through the shell, with an engine made of its own words. Not here: generation itself.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use weightroom::engine::protocol::{Command, Up};
+use weightroom::report::{Candidate, Distribution, JobId, Report, Signal, Token, Values};
+use weightroom::spec::GenerateSpec;
+use weightroom::ui::harness::Harness;
+use weightroom::ui::shell::Out;
+
+/// The harness with an engine that answers when told to.
+struct Desk {
+    h: Harness,
+    next: u64,
+    asked: BTreeMap<u64, GenerateSpec>,
+    stopped: Vec<u64>,
+}
+
+impl Desk {
+    /// A workbench on Chat with one finished run called `demo`.
+    fn new(width: u16, height: u16) -> Self {
+        let mut h = Harness::new(width, height);
+        h.report(1, Report::Started { kind: "train".into(), title: "demo".into(), run: Some("demo".into()) });
+        h.report(1, Report::Values(Values { step: 600, values: vec![("train/loss".into(), 1.4), ("val/loss".into(), 1.523)] }));
+        h.report(1, Report::Finished { stopped: false, summary: "600 steps".into() });
+        h.keys("ctrl-g c");
+        let mut desk = Self { h, next: 10, asked: BTreeMap::new(), stopped: Vec::new() };
+        desk.pump();
+        desk
+    }
+
+    /// Takes what the screen asked for and gives the jobs their numbers.
+    fn pump(&mut self) {
+        for out in self.h.out() {
+            match out {
+                Out::Command(Command::Start { ticket, spec }) if spec.kind == "generate" => {
+                    let job = self.next;
+                    self.next += 1;
+                    self.asked.insert(job, serde_json::from_value(spec.params).unwrap());
+                    self.h.up(Up::Started { ticket, job: JobId(job) });
+                }
+                Out::Command(Command::Signal { job, signal: Signal::Stop }) => self.stopped.push(job.0),
+                _ => {}
+            }
+        }
+        self.h.draw();
+    }
+
+    fn keys(&mut self, keys: &str) {
+        self.h.keys(keys);
+        self.pump();
+    }
+
+    /// The newest job of text (with tokens to draw), or of the distribution alone.
+    fn job(&self, text: bool) -> u64 {
+        *self.asked.iter().rev().find(|(_, spec)| (spec.max_tokens > 0) == text).expect("a job was asked for").0
+    }
+
+    fn begin(&mut self, job: u64) {
+        self.h.report(job, Report::Started { kind: "generate".into(), title: "demo".into(), run: None });
+        let facts = [("prompt_tokens", 5.into()), ("context", 64.into()), ("rendering", "plain".into())];
+        self.h.report(job, Report::Facts(facts.into_iter().map(|(k, v): (&str, serde_json::Value)| (k.to_string(), v)).collect()));
+    }
+
+    fn say(&mut self, job: u64, texts: &[&str]) {
+        for (i, text) in texts.iter().enumerate() {
+            self.h.now_ms += 5;
+            let probability = [0.41, 0.02, 0.3, 0.9, 0.0005][i % 5];
+            let bytes = text.as_bytes().to_vec();
+            self.h.report(job, Report::Token(Token { id: 100 + i as u32, bytes, probability, alternatives: best(), from_prompt: false }));
+        }
+        self.pump();
+    }
+
+    fn end(&mut self, job: u64, ended: &str) {
+        let facts = [("tokens_per_s", 312.5.into()), ("first_token_ms", 12.0.into()), ("ended", ended.into())];
+        self.h.report(job, Report::Facts(facts.into_iter().map(|(k, v): (&str, serde_json::Value)| (k.to_string(), v)).collect()));
+        self.h.report(job, Report::Distribution(Distribution { top: best(), tail: vec![(0.5, 400)] }));
+        self.h.report(job, Report::Finished { stopped: ended == "stopped", summary: String::new() });
+        self.pump();
+    }
+
+    /// Answers the question for the next token's distribution.
+    fn answer_probe(&mut self) {
+        let job = self.job(false);
+        self.begin(job);
+        self.end(job, "length");
+    }
+
+    fn screen(&mut self) -> String {
+        self.h.draw()
+    }
+}
+
+fn best() -> Vec<Candidate> {
+    let of = |(i, text): (usize, &&str)| Candidate {
+        id: i as u32,
+        text: text.to_string(),
+        logit: 6.0 - i as f32,
+        probability: 0.4 * (-(i as f32)).exp(),
+    };
+    [" mat", " floor", " couch", " table", " bed", " chair", "\n", "\u{1b}", ""].iter().enumerate().map(of).collect()
+}
+
+/// A talk with some text, tinted, with the cursor on a token.
+fn talk(width: u16, height: u16) -> Desk {
+    let mut desk = Desk::new(width, height);
+    desk.answer_probe();
+    desk.keys("enter");
+    let job = desk.job(true);
+    desk.begin(job);
+    let story = " mat| and| looked| at| the| moon|.| The| dog| barked| at| the| door|,| and| the| cat| did| not| move|.\n|It| was| warm|.";
+    desk.say(job, &story.split('|').collect::<Vec<_>>());
+    desk.end(job, "end");
+    desk
+}
+
+#[test]
+fn snapshots() {
+    for (width, height) in [(80, 24), (120, 36), (200, 60)] {
+        let size = format!("{width}x{height}");
+        let mut desk = Desk::new(width, height);
+        desk.answer_probe();
+        insta::assert_snapshot!(format!("chat_first_{size}"), desk.screen());
+        let mut desk = talk(width, height);
+        desk.keys("esc t l l l");
+        insta::assert_snapshot!(format!("chat_talk_{size}"), desk.screen());
+        desk.keys("enter j");
+        insta::assert_snapshot!(format!("chat_alternatives_{size}"), desk.screen());
+        desk.keys("esc tab");
+        insta::assert_snapshot!(format!("chat_sampler_{size}"), desk.screen());
+        desk.keys("m");
+        insta::assert_snapshot!(format!("chat_models_{size}"), desk.screen());
+    }
+}
+
+#[test]
+fn the_first_prompt_is_there_and_enter_streams_its_continuation() {
+    let mut desk = Desk::new(120, 36);
+    assert!(desk.screen().contains("The cat sat on the") && desk.screen().contains("never taught to answer"));
+    desk.answer_probe();
+    desk.keys("enter");
+    let job = desk.job(true);
+    assert_eq!((desk.asked[&job].model.as_str(), desk.asked[&job].prompt.as_str()), ("demo", "The cat sat on the"));
+    desk.begin(job);
+    desk.say(job, &[" mat", " and"]);
+    assert!(desk.screen().contains("The cat sat on the mat and▌"), "{}", desk.screen());
+    desk.end(job, "length");
+    assert!(desk.screen().contains("312 tok/s · first after 12 ms · context 7/64 · seed 0 · max tokens"), "{}", desk.screen());
+}
+
+#[test]
+fn escape_stops_the_generation_only_then_leaves_the_field_then_goes_back() {
+    let mut desk = Desk::new(120, 36);
+    desk.keys("enter");
+    let job = desk.job(true);
+    desk.begin(job);
+    desk.say(job, &[" mat"]);
+    desk.keys("esc esc");
+    desk.say(job, &[" and"]);
+    assert_eq!(desk.stopped, [job], "told once, and no other job");
+    desk.end(job, "stopped");
+    assert!(desk.screen().contains("The cat sat on the mat and") && desk.screen().contains("· stopped"));
+    assert!(desk.screen().contains("i write"), "the second Esc left the field");
+    desk.keys("esc");
+    assert!(desk.screen().contains("[Life]"), "{}", desk.screen());
+}
+
+#[test]
+fn a_stop_before_the_job_has_a_number_is_not_lost() {
+    let mut desk = Desk::new(120, 36);
+    desk.h.press(weightroom::ui::harness::key("enter"));
+    desk.h.press(weightroom::ui::harness::key("esc"));
+    desk.pump();
+    desk.begin(desk.job(true));
+    desk.pump();
+    assert_eq!(desk.stopped, [desk.job(true)]);
+}
+
+#[test]
+fn control_characters_of_a_model_are_marks() {
+    let mut desk = Desk::new(120, 36);
+    desk.keys("enter");
+    let job = desk.job(true);
+    desk.begin(job);
+    desk.say(job, &["\u{1b}[31mred\u{7}", "\u{9b}x", "\u{202e}"]);
+    desk.end(job, "length");
+    assert!(desk.screen().contains("␛[31mred␇"));
+    assert!(!desk.screen().chars().any(|c| c.is_control() && c != '\n'));
+    desk.keys("esc tab");
+    assert!(desk.screen().contains('␛'), "the bars show names as marks too");
+}
+
+#[test]
+fn the_bars_follow_the_temperature_without_asking_again() {
+    let mut desk = Desk::new(120, 36);
+    desk.answer_probe();
+    let (asked, before) = (desk.asked.len(), desk.screen());
+    assert!(before.contains("·mat") && before.contains("after “The cat sat on the”"), "{before}");
+    desk.keys("esc tab left left left left left left left left");
+    let after = desk.screen();
+    assert_eq!(desk.asked.len(), asked);
+    assert!(after.contains("0 greedy") && after.contains("100.0 %") && after.contains("cut"), "{after}");
+    // One question at a time, and the next is about the text as it is by then.
+    desk.keys("i");
+    desk.h.type_text("ab");
+    desk.pump();
+    assert_eq!(desk.asked.len(), asked + 1);
+    desk.answer_probe();
+    assert_eq!(desk.asked[&desk.job(false)].prompt, "The cat sat on theab");
+}
+
+#[test]
+fn again_takes_a_new_seed_and_versions_can_be_turned() {
+    let mut desk = talk(120, 36);
+    desk.keys("esc a");
+    let job = desk.job(true);
+    assert_eq!((desk.asked[&job].prompt.as_str(), desk.asked[&job].sampler.seed), ("The cat sat on the", 1));
+    desk.begin(job);
+    desk.say(job, &[" floor"]);
+    desk.end(job, "end");
+    assert!(desk.screen().contains("The cat sat on the floor") && desk.screen().contains("version 2/2"));
+    desk.keys("[");
+    assert!(desk.screen().contains("on the mat and looked") && desk.screen().contains("version 1/2"));
+    let asked = desk.asked.len();
+    desk.keys("f");
+    let seeds: Vec<u64> = desk.asked.values().skip(asked).map(|s| s.sampler.seed).collect();
+    assert_eq!(seeds, [2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn picking_an_alternative_branches_from_there() {
+    let mut desk = talk(120, 36);
+    desk.keys("esc l l enter j enter");
+    let job = desk.job(true);
+    assert_eq!(desk.asked[&job].prompt, "The cat sat on the mat floor");
+    desk.begin(job);
+    desk.say(job, &[" boards"]);
+    assert!(desk.screen().contains("The cat sat on the mat floor boards"), "{}", desk.screen());
+    // What has no text cannot be gone on from.
+    desk.end(job, "end");
+    let asked = desk.asked.len();
+    desk.keys("l enter G enter");
+    assert_eq!(desk.asked.len(), asked);
+    assert!(desk.screen().contains("marks an end"), "{}", desk.screen());
+}
+
+#[test]
+fn the_text_stays_where_a_person_reads() {
+    let mut desk = Desk::new(100, 24);
+    desk.keys("enter");
+    let job = desk.job(true);
+    desk.begin(job);
+    let many: Vec<String> = (0..60).map(|i| format!("line {i}\n")).collect();
+    desk.say(job, &many.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(desk.screen().contains("line 59"));
+    desk.keys("pageup pageup");
+    let held = desk.screen();
+    let first = held.lines().nth(2).unwrap().to_string();
+    assert!(!held.contains("line 59"));
+    desk.say(job, &["more\n", "and more\n"]);
+    assert_eq!(desk.screen().lines().nth(2).unwrap(), first);
+    desk.keys("pagedown pagedown pagedown");
+    assert!(desk.screen().contains("and more"));
+}
+
+#[test]
+fn a_chat_sends_messages_and_a_failure_is_told() {
+    let mut desk = Desk::new(120, 36);
+    desk.keys("esc c i ctrl-c");
+    desk.h.type_text("Hello");
+    desk.keys("enter");
+    let job = desk.job(true);
+    assert_eq!(desk.asked[&job].messages.last().unwrap().content, "Hello");
+    desk.begin(job);
+    desk.say(job, &[" Hi there."]);
+    desk.end(job, "stop");
+    desk.h.type_text("And?");
+    desk.keys("enter");
+    let said: Vec<String> = desk.asked[&desk.job(true)].messages.iter().map(|m| m.content.clone()).collect();
+    assert_eq!(said, ["Hello", "Hi there.", "And?"]);
+    let job = desk.job(true);
+    desk.begin(job);
+    desk.h.report(job, Report::Failed { cause: "the weights are gone".into(), hint: "pick another model".into(), log: None });
+    desk.pump();
+    assert!(desk.screen().contains("the weights are gone") && desk.screen().contains("pick another model"));
+}
+
+#[test]
+fn a_paste_keeps_its_lines_and_is_not_sent() {
+    let mut desk = Desk::new(120, 36);
+    desk.keys("ctrl-c");
+    let asked = desk.asked.values().filter(|s| s.max_tokens > 0).count();
+    desk.h.input(crossterm::event::Event::Paste("one\r\ntwo\u{1b}[0m".into()));
+    desk.pump();
+    assert_eq!(desk.asked.values().filter(|s| s.max_tokens > 0).count(), asked);
+    desk.keys("enter");
+    assert_eq!(desk.asked[&desk.job(true)].prompt, "one\ntwo␛[0m");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn no_keys_at_any_size_break_it(
+        keys in prop::collection::vec(prop::sample::select(vec![
+            "i", "enter", "esc", "tab", "shift-tab", "h", "j", "k", "l", "t", "a", "f", "e", "m", "c", "n", "o", "z", "s", "y", "d", "G",
+            "g g", "[", "]", "ctrl-d", "ctrl-u", "ctrl-j", "up", "down", "left", "right", "x", "漢", "ctrl-c", "pageup", "backspace", "?",
+        ]), 0..40),
+        width in 0u16..130,
+        height in 0u16..50,
+    ) {
+        let mut desk = talk(120, 36);
+        desk.keys("esc");
+        desk.h.resize(width, height);
+        for key in keys {
+            desk.keys(key);
+            if let Some((&job, spec)) = desk.asked.iter().next_back() && spec.max_tokens > 0 {
+                desk.say(job, &[" x", "漢\n"]);
+            }
+        }
+        desk.screen();
+    }
+}

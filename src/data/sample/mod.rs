@@ -55,7 +55,7 @@ const RECIPES: &[(&str, &str)] = &[
     ("sample-tiny", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sample-data/recipes/sample-tiny.toml"))),
     ("sample-bytes", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sample-data/recipes/sample-bytes.toml"))),
     ("sample-qwen3", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sample-data/recipes/sample-qwen3.toml"))),
-    ("sample-sea", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sample-data/recipes/sample-sea.toml"))),
+    ("sample-two-domains", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sample-data/recipes/sample-two-domains.toml"))),
 ];
 
 /// The chat template that `dialogues` are rendered by (ChatML), as Jinja.

@@ -125,14 +125,13 @@ pub fn of_recipe(data: &DataSection, base: &Path) -> Result<(Vec<Source>, Vec<So
 }
 
 fn builtin(entry: &str, name: &str) -> Result<Source, DataError> {
-    match builtin_text(name) {
-        Some(content) => Ok(Source::builtin(entry, content)),
-        None => Err(DataError::file(entry, "no built-in text has this name", "name a file, or one of the built-in samples")),
+    match (super::sample::text(name), super::sample::file(name)) {
+        (Some(content), Some(file)) => Ok(Source { name: entry.into(), ..Source::builtin(file, content) }),
+        _ => {
+            let known = super::sample::names().collect::<Vec<_>>().join(", ");
+            Err(DataError::file(entry, "no built-in text has this name", format!("name a file, or one of the built-in samples: {known}")))
+        }
     }
-}
-
-fn builtin_text(_name: &str) -> Option<&'static str> {
-    None
 }
 
 fn matches(entry: &str, base: &Path) -> Result<Vec<PathBuf>, DataError> {

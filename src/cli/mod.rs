@@ -1,7 +1,142 @@
-//! Floor 6: the command line. The only place that prints.
+//! Floor 6: the command line, a file a subcommand. The only place that prints.
+//! Deliberately not here: work; that is the engine's, spoken to through its handle.
 
+mod args;
+mod bench;
+mod bench_screen;
+mod doctor;
+mod engine;
+mod follow;
+mod generate;
+mod out;
+mod runs;
+mod sample;
+mod tokenizer;
+mod train;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Parser;
+
+use args::{Args, BenchWhat, Command};
+use out::complain;
+
+/// Why a subcommand did not do what it was asked.
+#[derive(Debug)]
+enum Failure {
+    /// It tried: exit code 1.
+    Failed(String),
+    /// It was asked wrongly: exit code 2.
+    Usage(String),
+    /// A person stopped it, and what it had was saved: exit code 130.
+    Interrupted,
+    /// Nobody reads standard output any more: there is nothing to say, and nobody to say it to.
+    Pipe,
+}
+
+impl Failure {
+    fn failed(what: impl std::fmt::Display) -> Self {
+        Self::Failed(what.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::Pipe;
+        }
+        Self::Failed(format!("standard output: {error}; write to another place"))
+    }
+}
+
+impl From<crate::engine::EngineError> for Failure {
+    fn from(error: crate::engine::EngineError) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// Runs the program on the arguments of its process.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    quiet_engine_panics();
+    run(std::env::args_os())
+}
+
+/// Runs the program on these arguments, the first of which is its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to standard output, wrong usage to standard error; a closed pipe is no fault.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(args) {
+        Ok(()) | Err(Failure::Pipe) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(Failure::Failed(what)) => {
+            complain(&what);
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(what)) => {
+            complain(&what);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(args: Args) -> Result<(), Failure> {
+    let project = project(&args.project)?;
+    match args.command {
+        None => workbench(&project, &args),
+        Some(Command::Train(a)) => train::run(&project, &a),
+        Some(Command::Generate(a)) => generate::run(&project, &a),
+        Some(Command::Tokenizer { what }) => tokenizer::run(&project, &what),
+        Some(Command::Runs { json }) => runs::list(&project, json),
+        Some(Command::Show { run, json }) => runs::show(&project, &run, json),
+        Some(Command::Doctor { json }) => doctor::run(&project, json),
+        Some(Command::Sample { what }) => sample::run(&project, &what),
+        Some(Command::Engine(a)) => engine::run(&a),
+        Some(Command::Bench { what: BenchWhat::Train(a) }) => bench::train(&project, &a),
+        Some(Command::Bench { what: BenchWhat::Screen(a) }) => bench_screen::run(&a),
+    }
+}
+
+/// The project's directory, in full: the working directory may be another one for the engine.
+fn project(given: &Path) -> Result<PathBuf, Failure> {
+    let there = given.canonicalize();
+    match there {
+        Ok(path) if path.is_dir() => Ok(path),
+        Ok(path) => Err(Failure::Usage(format!("-C {}: is a file; name a directory", path.display()))),
+        Err(e) => Err(Failure::Usage(format!("-C {}: {e}; make the directory first, or name another", out::shown(given)))),
+    }
+}
+
+fn workbench(project: &Path, args: &Args) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(
+            "the workbench needs a terminal on standard input and output; without one use a subcommand: train, generate, \
+             tokenizer, runs, show, sample, doctor, bench (weightroom --help explains them)"
+                .into(),
+        ));
+    }
+    let handle = crate::engine::Handle::spawn(project)?;
+    let options = crate::ui::Options { ascii: args.ascii, readonly: args.readonly, theme: args.theme.clone(), mouse: None };
+    crate::ui::run(project, handle, options).map_err(|e| Failure::Failed(format!("{e:#}")))
+}
+
+/// A panic on a thread of the engine becomes a failed job; its place goes into the job's log, not over the screen.
+fn quiet_engine_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if crate::engine::worker::on_engine_thread() {
+            let trace = std::backtrace::Backtrace::force_capture();
+            crate::engine::worker::note_panic(format!("{info}\n{trace}"));
+        } else {
+            usual(info);
+        }
+    }));
 }

@@ -2,6 +2,7 @@
 //! Deliberately not here: what any of them does.
 
 use crate::recipe::{KNOBS, Knob};
+use crate::train::objective::{self, OBJECTIVES};
 
 /// A name with its explanation.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,17 +16,17 @@ pub struct Entry {
 pub struct Catalog {
     pub jobs: Vec<Entry>,
     pub objectives: Vec<Entry>,
+    /// File formats with the endings that they are known by.
+    pub formats: Vec<(&'static str, &'static [&'static str])>,
     pub knobs: Vec<Knob>,
 }
-
-/// The objectives with the keys that each adds to its recipe section.
-const OBJECTIVES: &[(Entry, &[Knob])] = &[(Entry { name: "pretrain", help: "Predict the next token of plain text." }, &[])];
 
 pub fn catalog() -> Catalog {
     Catalog {
         jobs: super::jobs::JOBS.iter().map(|j| Entry { name: j.name, help: j.help }).collect(),
-        objectives: OBJECTIVES.iter().map(|(entry, _)| entry.clone()).collect(),
-        knobs: KNOBS.iter().chain(OBJECTIVES.iter().flat_map(|(_, knobs)| knobs.iter())).cloned().collect(),
+        objectives: OBJECTIVES.iter().map(|o| Entry { name: o.name, help: o.help }).collect(),
+        formats: crate::data::formats::FORMATS.iter().map(|f| (f.name, f.extensions)).collect(),
+        knobs: KNOBS.iter().chain(OBJECTIVES.iter().flat_map(|o| o.knobs)).cloned().collect(),
     }
 }
 
@@ -34,8 +35,5 @@ pub fn catalog() -> Catalog {
 pub fn objective_knobs(recipe: &str) -> Result<&'static [Knob], String> {
     let table: toml::Table = recipe.parse().unwrap_or_default();
     let kind = table.get("objective").and_then(|o| o.get("kind")).and_then(|k| k.as_str()).unwrap_or("pretrain");
-    OBJECTIVES.iter().find(|(entry, _)| entry.name == kind).map(|(_, knobs)| *knobs).ok_or_else(|| {
-        let names: Vec<&str> = OBJECTIVES.iter().map(|(entry, _)| entry.name).collect();
-        format!("objective.kind: \"{}\" is not known; it must be one of {}", crate::text::visible(kind, false), names.join(", "))
-    })
+    objective::find(kind).map(|o| o.knobs).map_err(|e| e.to_string())
 }

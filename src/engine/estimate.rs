@@ -82,7 +82,7 @@ impl Estimator {
     }
 
     /// Floating-point operations a second in a matrix product of a training's size; measured once, in some 30 ms.
-    fn flops_per_s(&mut self) -> Result<f64, String> {
+    pub fn flops_per_s(&mut self) -> Result<f64, String> {
         if let Some(found) = self.flops_per_s {
             return Ok(found);
         }

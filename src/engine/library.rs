@@ -1,12 +1,6 @@
-//! What is in a project: the runs, for screens and messages. Deliberately not here: their files' formats (`run`).
+//! What is in a project, for screens that know no floor below the engine: runs, their series, samples and events.
+//! Deliberately not here: their files' formats (`run`).
 
-use std::path::Path;
-
-/// The names of a project's runs, in order.
-pub fn names(project: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(project.join("runs")).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter(|e| e.path().join("recipe.toml").is_file()).filter_map(|e| e.file_name().into_string().ok()).collect();
-    names.sort();
-    names
-}
+pub use crate::run::directory::{RunDir, RunState, Summary, list, names, summary};
+pub use crate::run::read::{Sample, events_from, samples, words};
+pub use crate::run::series::{Point, SeriesDir};

@@ -12,6 +12,7 @@ use super::lock;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::decoder::Decoder;
 use crate::model::hf;
+use crate::run::directory;
 
 /// Loaded models that are kept: two are compared side by side.
 const KEPT: usize = 2;
@@ -72,35 +73,10 @@ fn load(dir: PathBuf, device: &Device) -> Result<Loaded, Fault> {
     Ok(Loaded { decoder, tokenizer, dir })
 }
 
-/// The directory that holds the model: of a run, its newest checkpoint.
+/// The directory that holds the model: of a run, its newest whole checkpoint.
 pub fn resolve(project: &Path, name: &str) -> Result<PathBuf, Fault> {
-    let shown = crate::text::visible(name, false);
     if name.is_empty() {
         return Err(Fault::new("no model is named".into(), "name a run, a checkpoint directory or a model directory"));
     }
-    let plain = !name.contains(['/', '\\']) && !name.starts_with('.');
-    let run = project.join("runs").join(name);
-    let dir = if plain && run.is_dir() { run } else { project.join(name) };
-    if dir.join("config.json").is_file() {
-        return Ok(dir);
-    }
-    if dir.join("recipe.toml").is_file() || dir.join("checkpoints").is_dir() {
-        return newest_checkpoint(&dir).ok_or_else(|| {
-            Fault::new(format!("{shown}: this run has no checkpoint yet"), "wait for its first one, or make one now with c in Train")
-        });
-    }
-    let known = super::library::names(project);
-    let remedy = if known.is_empty() { "no run is here yet; train one".into() } else { format!("runs here are {}", known.join(", ")) };
-    let what = if dir.exists() { "holds no model (no config.json)" } else { "is no run, checkpoint or model directory" };
-    Err(Fault::new(format!("{shown} {what}"), remedy))
-}
-
-/// The checkpoint of the highest step that has a model in it.
-fn newest_checkpoint(run: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(run.join("checkpoints")).ok()?;
-    let steps = entries.flatten().filter_map(|e| {
-        let step: u64 = e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
-        e.path().join("config.json").is_file().then(|| (step, e.path()))
-    });
-    steps.max_by_key(|(step, _)| *step).map(|(_, path)| path)
+    Ok(directory::model_dir(project, project, name)?)
 }

@@ -1,8 +1,10 @@
 //! The jobs that the engine can do: one file and one line of `JOBS` each.
 //! Deliberately not here: when and on which thread a job runs (`hub`, `worker`).
 
+mod bench;
 mod estimate;
 mod generate;
+mod score;
 mod tokenizer;
 mod train;
 
@@ -16,7 +18,10 @@ use super::models::Models;
 use crate::report::Monitor;
 
 /// Every job. A new one is a file beside these and a line here.
-pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, estimate::JOB];
+pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, estimate::JOB, score::JOB, bench::JOB];
+
+pub use bench::BenchSpec;
+pub use score::ScoreSpec;
 
 /// A kind of job.
 #[derive(Debug)]

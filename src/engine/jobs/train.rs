@@ -6,8 +6,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Cx, Done, Fault, JobKind, Lane, one_line, params};
-use crate::engine::{catalog, device, library};
+use crate::engine::{catalog, device};
 use crate::recipe::Recipe;
+use crate::run::directory;
 use crate::spec::TrainSpec;
 use crate::train::drive::{self, Outcome, Request, TrainError};
 
@@ -17,27 +18,15 @@ pub const JOB: JobKind =
 fn check(value: &Value, project: &Path) -> Result<String, String> {
     let spec: TrainSpec = params(value)?;
     for name in spec.name.iter().chain(&spec.resume) {
-        check_name(name)?;
+        directory::check_name(name).map_err(|e| e.to_string())?;
     }
     if let Some(run) = spec.resume {
-        if !library::names(project).contains(&run) {
-            return Err(format!("{run}: no run of this name in {}; weightroom runs lists them", project.join("runs").display()));
-        }
+        directory::RunDir::open(project, &run).map_err(|e| e.to_string())?;
         return Ok(run);
     }
     parse(&spec.recipe)?;
     device::known(spec.device.as_deref()).map_err(|e| e.to_string())?;
     Ok(spec.name.unwrap_or_else(|| "a new run".into()))
-}
-
-/// A run's name is the name of one directory, and nothing that leads out of it.
-fn check_name(name: &str) -> Result<(), String> {
-    let good = !name.is_empty()
-        && name.len() <= 100
-        && !name.starts_with(['.', '-'])
-        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+'));
-    let shown = crate::text::visible(name, false);
-    if good { Ok(()) } else { Err(format!("\"{shown}\" cannot name a run; use letters, digits, - _ . + (at most 100)")) }
 }
 
 fn parse(text: &str) -> Result<Recipe, String> {
@@ -68,25 +57,6 @@ fn summary(outcome: &Outcome) -> String {
 
 impl From<TrainError> for Fault {
     fn from(error: TrainError) -> Self {
-        let hint = match &error {
-            TrainError::NotFinite { causes, .. } => causes.clone(),
-            _ => String::new(),
-        };
-        Self { cause: one_line(&error.to_string()), hint }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::check_name;
-
-    #[test]
-    fn a_name_never_leads_out_of_the_runs_directory() {
-        for good in ["demo", "demo-2", "größer_1.5", "a+b"] {
-            assert!(check_name(good).is_ok(), "{good}");
-        }
-        for bad in ["", "..", ".hidden", "a/b", "a\\b", "-x", "a b", "a\u{1b}b", &"x".repeat(101)] {
-            assert!(check_name(bad).is_err(), "{bad}");
-        }
+        Self { cause: one_line(&error.to_string()), hint: error.hint().into() }
     }
 }

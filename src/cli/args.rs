@@ -1,0 +1,260 @@
+//! The arguments of every subcommand, and their help. Deliberately not here: what they do.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// A workbench for the whole life of a language model: with no subcommand, it opens in the terminal.
+#[derive(Debug, Parser)]
+#[command(name = "weightroom", version, about, args_conflicts_with_subcommands = false)]
+#[command(after_help = "Begin in an empty directory with `weightroom`, or without a screen with `weightroom train sample`.\n\
+                        Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.")]
+pub struct Args {
+    /// The project's directory; runs/ and the like appear in it.
+    #[arg(short = 'C', value_name = "DIR", default_value = ".", global = true)]
+    pub project: PathBuf,
+    /// Draw the workbench in plain ASCII.
+    #[arg(long)]
+    pub ascii: bool,
+    /// Look, and start or change nothing.
+    #[arg(long)]
+    pub readonly: bool,
+    /// The workbench's colours: a built-in theme or a file.
+    #[arg(long, value_name = "T")]
+    pub theme: Option<String>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a model by a recipe, or go on with a run.
+    Train(Train),
+    /// Continue a prompt, or answer in a chat.
+    Generate(Generate),
+    /// Train and use tokenizers.
+    Tokenizer {
+        #[command(subcommand)]
+        what: Tokenizer,
+    },
+    /// List the project's runs.
+    Runs {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one run: how it stands, its recipe, what it last wrote.
+    Show {
+        run: String,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What this machine is and can do: one page to paste into a bug report.
+    Doctor {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The built-in sample world: write it, check texts against its grammar, score a model by it.
+    Sample {
+        #[command(subcommand)]
+        what: Sample,
+    },
+    /// Host a project's engine in a process of its own, which screens come to and leave.
+    Engine(Engine),
+    /// Measure this machine.
+    Bench {
+        #[command(subcommand)]
+        what: BenchWhat,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Every key of a recipe can be set from here, as in --set optim.lr=3e-4 --set model.layers=8 --set data.train=a.txt,b.txt.\n\
+                        `weightroom train --keys` lists all keys with their ranges and defaults."
+)]
+pub struct Train {
+    /// A recipe (TOML), or the name of a built-in one: sample.
+    pub recipe: Option<String>,
+    /// Set a key of the recipe; paths are taken from the current directory.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The run's name; made from the recipe's where none is given.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Go on with this run from its last checkpoint.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "set", "name", "dry_run"])]
+    pub resume: Option<String>,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Check everything, say what it would need, and start nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the run's events, one JSON object a line, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// List every key of a recipe.
+    #[arg(long)]
+    pub keys: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Generate {
+    /// A run's name, a checkpoint directory, or a model directory.
+    pub model: String,
+    /// The text to go on from; - reads it from standard input.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub prompt: String,
+    /// Take the prompt as a question in a conversation, rendered by the model's template.
+    #[arg(long)]
+    pub chat: bool,
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub max_tokens: usize,
+    /// 0 takes the most probable token always.
+    #[arg(long, default_value_t = 0.8, value_name = "T")]
+    pub temperature: f32,
+    /// Draw from the K most probable tokens; 0 from all.
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub top_k: usize,
+    /// Draw from the most probable tokens that together have probability P.
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub top_p: f32,
+    /// Leave out tokens with less than P times the probability of the best.
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    pub min_p: f32,
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    pub seed: u64,
+    /// End before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Print the generated text alone.
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// Print the job's events, one JSON object a line, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Tokenizer {
+    /// Train a tokenizer on text files.
+    Train {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// char, byte or bpe.
+        #[arg(long, default_value = "bpe")]
+        kind: String,
+        /// How many tokens a bpe has.
+        #[arg(long, default_value_t = 4096, value_name = "N")]
+        vocab: usize,
+        /// The tokenizer.json to write.
+        #[arg(short, value_name = "FILE")]
+        out: PathBuf,
+        /// Print the job's events, one JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the ids of a text.
+    Encode {
+        /// A tokenizer.json, a directory that holds one, or a run.
+        tokenizer: String,
+        /// - reads it from standard input.
+        text: String,
+        /// Add no special tokens, such as a beginning.
+        #[arg(long)]
+        no_special: bool,
+        /// Print {"ids": […]}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the text of ids.
+    Decode {
+        tokenizer: String,
+        /// Numbers, separated by commas or blanks.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Print {"text": …}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how a tokenizer does on a file: bytes a token, longest tokens, what it never uses.
+    Inspect {
+        tokenizer: String,
+        file: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Sample {
+    /// Write the sample's files, made from its grammar anew.
+    Write { dir: PathBuf },
+    /// Check a text or JSONL file against the sample's grammar.
+    Check {
+        file: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Score a model that was trained on the sample.
+    Score {
+        model: String,
+        /// How many texts to draw.
+        #[arg(long, default_value_t = 100)]
+        samples: usize,
+        #[arg(long, default_value_t = 40)]
+        tokens: usize,
+        #[arg(long, default_value_t = 0.8)]
+        temperature: f64,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Engine {
+    /// The project's directory.
+    pub dir: PathBuf,
+    /// Go on in the background, in a session of its own, and return once it listens.
+    #[arg(long)]
+    pub detach: bool,
+    #[arg(long, hide = true)]
+    pub own_session: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchWhat {
+    /// Time the training step of a decoder of this shape.
+    Train(BenchTrain),
+    /// Drive the workbench in a terminal of its own and measure it.
+    Screen(super::bench_screen::Args),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct BenchTrain {
+    #[arg(long)]
+    pub vocab: usize,
+    #[arg(long)]
+    pub width: usize,
+    #[arg(long)]
+    pub heads: usize,
+    #[arg(long)]
+    pub layers: usize,
+    #[arg(long)]
+    pub context: usize,
+    #[arg(long)]
+    pub batch: usize,
+    /// Steps that are timed, after two that are not.
+    #[arg(long, default_value_t = 12)]
+    pub steps: usize,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    pub device: Option<String>,
+}

@@ -1,0 +1,109 @@
+//! `generate`: a prompt in, its continuation out, token by token.
+//! Deliberately not here: sampling, and finding the model.
+
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+
+use super::args::Generate;
+use super::follow::follow;
+use super::{Failure, out};
+use crate::engine::{Handle, Settings};
+use crate::report::{Event, Level, Report};
+use crate::sample::stream::Utf8Stream;
+use crate::spec::{GenerateSpec, JobSpec, Message, Sampler};
+
+pub fn run(project: &Path, args: &Generate) -> Result<(), Failure> {
+    let prompt = if args.prompt == "-" { standard_input()? } else { args.prompt.clone() };
+    let messages = if args.chat { vec![Message { role: "user".into(), content: prompt.clone() }] } else { Vec::new() };
+    let spec = GenerateSpec {
+        model: model_name(project, &args.model)?,
+        prompt: prompt.clone(),
+        messages,
+        max_tokens: args.max_tokens,
+        sampler: Sampler {
+            temperature: args.temperature,
+            top_k: args.top_k,
+            top_p: args.top_p,
+            min_p: args.min_p,
+            seed: args.seed,
+            ..Sampler::default()
+        },
+        stop: args.stop.clone(),
+        device: args.device.clone(),
+        ..GenerateSpec::default()
+    };
+    let handle = Handle::spawn_with(project, Settings { lower_priority: false, ..Settings::default() })?;
+    let spec = JobSpec::new("generate", &spec);
+    let end = if args.json {
+        follow(&handle, spec, out::json)?
+    } else {
+        let mut show = Show { text: Utf8Stream::new(), raw: args.raw, prompt: (!args.raw && !args.chat).then_some(prompt) };
+        follow(&handle, spec, |event| show.event(event))?
+    };
+    if end.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// A model's name for the engine, whose relative paths start at the project and not at the current directory.
+pub fn model_name(project: &Path, given: &str) -> Result<String, Failure> {
+    let cwd = std::env::current_dir().map_err(|e| Failure::Failed(format!("the current directory: {e}; change to another")))?;
+    let path = cwd.join(given);
+    let is_run = crate::run::directory::RunDir::open(project, given).is_ok();
+    Ok(if !is_run && path.exists() && !given.is_empty() { path.to_string_lossy().into_owned() } else { given.into() })
+}
+
+/// The largest text that is read from standard input.
+const MAX_INPUT: u64 = 16 << 20;
+
+/// All of standard input as text, without a last line feed.
+pub fn standard_input() -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(MAX_INPUT + 1).read_to_end(&mut bytes).map_err(|e| Failure::Failed(format!("standard input: {e}")))?;
+    if bytes.len() as u64 > MAX_INPUT {
+        return Err(Failure::Failed("standard input: more than 16 MB; give less".into()));
+    }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Failure::Failed(format!("standard input: byte {at} is not UTF-8; give UTF-8 text"))
+    })?;
+    Ok(text.strip_suffix('\n').map_or(text.clone(), str::to_string))
+}
+
+struct Show {
+    text: Utf8Stream,
+    raw: bool,
+    /// Printed before the first token.
+    prompt: Option<String>,
+}
+
+impl Show {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match &event.report {
+            Report::Token(token) if !token.from_prompt => {
+                self.begin()?;
+                out::foreign(&self.text.push(&token.bytes))
+            }
+            Report::Note { level, text } if *level > Level::Info => {
+                out::aside(&format!("warning: {text}"));
+                Ok(())
+            }
+            Report::Finished { .. } => {
+                self.begin()?;
+                let rest = self.text.finish();
+                out::foreign(&rest)?;
+                if self.raw { Ok(()) } else { out::line("") }
+            }
+            Report::Facts(facts) if !self.raw && io::stdout().is_terminal() => {
+                let number = |name: &str| facts.get(name).and_then(serde_json::Value::as_f64);
+                if let (Some(tokens), Some(speed)) = (number("tokens"), number("tokens_per_s")) {
+                    out::aside(&format!("\n[{tokens:.0} tokens, {speed:.0} tokens/s]"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        self.prompt.take().map_or(Ok(()), |prompt| out::foreign(&prompt))
+    }
+}

@@ -1,0 +1,203 @@
+//! Bad input, through the real binary: one line that names thing, place and remedy, and exit code 1 or 2.
+
+mod common {
+    pub mod cli;
+}
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::cli::{Ran, TINY, project, run, text};
+
+/// Trains `recipe` in a project of its own and gives what it said.
+fn train_with(change: impl Fn(&Path), recipe: &str) -> Ran {
+    let dir = project();
+    fs::write(dir.path().join("tiny.toml"), recipe).unwrap();
+    change(dir.path());
+    run(dir.path(), &["train", "tiny.toml"])
+}
+
+#[test]
+fn a_file_that_is_missing_empty_or_too_short() {
+    let dir = project();
+    run(dir.path(), &["train", "none.toml"]).bad(1, &["none.toml", "built-in recipe"]);
+    train_with(|d| fs::remove_file(d.join("text.txt")).unwrap(), TINY).bad(1, &["text.txt"]);
+    train_with(|d| fs::write(d.join("text.txt"), "").unwrap(), TINY).bad(1, &["text.txt", "empty"]);
+    train_with(|d| fs::write(d.join("text.txt"), "short").unwrap(), TINY).bad(1, &["context"]);
+    train_with(|_| (), &TINY.replace("train = [\"text.txt\"]", "")).bad(1, &["data.train"]);
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_found_by_their_offset() {
+    let mut bytes = text().into_bytes();
+    bytes[1234] = 0xff;
+    train_with(|d| fs::write(d.join("text.txt"), &bytes).unwrap(), TINY).bad(1, &["text.txt", "1234", "UTF-8"]);
+    let dir = project();
+    fs::write(dir.path().join("tiny.toml"), b"seed = 1\n# \xff\n").unwrap();
+    run(dir.path(), &["train", "tiny.toml"]).bad(1, &["tiny.toml", "byte 11", "UTF-8"]);
+}
+
+#[test]
+fn a_recipe_with_a_mistake_is_refused_at_its_line() {
+    train_with(|_| (), &TINY.replace("layers", "layrs")).bad(1, &["tiny.toml:2", "model.layrs", "nearest valid: model.layers"]);
+    train_with(|_| (), &TINY.replace("batch = 4", "batch = 0")).bad(1, &["tiny.toml:10", "optim.batch", "0 is out of range", "from 1 to"]);
+    train_with(|_| (), &TINY.replace("heads = 2", "heads = 3")).bad(1, &["tiny.toml:3", "model.heads", "3 does not divide model.width = 16", "use 2 or 4"]);
+    train_with(|_| (), &format!("{TINY}[objective]\nkind = \"guess\"\n")).bad(1, &["objective.kind", "guess", "pretrain"]);
+    train_with(|_| (), "seed = = 1").bad(1, &["tiny.toml:1", "not TOML"]);
+}
+
+#[test]
+fn a_key_from_the_command_line_is_checked_too() {
+    let dir = project();
+    let set = |assignment: &str| run(dir.path(), &["train", "tiny.toml", "--set", assignment]);
+    set("optim.lrr=1").bad(2, &["--set optim.lrr=1", "nearest valid: optim.lr"]);
+    set("optim.lr=much").bad(2, &["--set optim.lr=much", "a number from 0 to 100"]);
+    set("model.heads=3").bad(2, &["model.heads", "does not divide"]);
+    set("nonsense").bad(2, &["--set nonsense", "key=value"]);
+    set("data.train=none.txt").bad(1, &["none.txt"]);
+    assert!(!dir.path().join("runs").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_validation_split_that_is_too_small() {
+    train_with(|_| (), &TINY.replace("[optim]", "val_fraction = 0.0001\n[optim]")).bad(1, &["validation", "val_fraction"]);
+    train_with(|d| fs::write(d.join("val.txt"), "x").unwrap(), &TINY.replace("[optim]", "val = [\"val.txt\"]\n[optim]")).bad(1, &["val"]);
+}
+
+#[test]
+fn wrong_usage_has_exit_code_2() {
+    let dir = project();
+    let path = dir.path();
+    assert_eq!(run(path, &["trian"]).code, 2);
+    assert_eq!(run(path, &["train", "--flag"]).code, 2);
+    run(path, &["train"]).bad(2, &["name a recipe", "--resume"]);
+    run(path, &["-C", "nowhere", "runs"]).bad(2, &["-C", "nowhere"]);
+    run(path, &["-C", "text.txt", "runs"]).bad(2, &["text.txt", "is a file"]);
+    run(path, &["train", "tiny.toml", "--name", "../up"]).bad(1, &["../up", "name"]);
+    run(path, &["train", "tiny.toml", "--device", "gpu"]).bad(1, &["--device gpu", "cpu, cuda"]);
+    run(path, &["bench", "train", "--vocab", "8", "--width", "16", "--heads", "3", "--layers", "1", "--context", "8", "--batch", "1"])
+        .bad(1, &["--heads 3", "--width 16"]);
+}
+
+#[test]
+fn no_terminal() {
+    let dir = project();
+    run(dir.path(), &[]).bad(2, &["terminal", "train", "generate"]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing was written");
+}
+
+#[test]
+fn a_run_or_model_that_is_not_there() {
+    let dir = project();
+    run(dir.path(), &["show", "none"]).bad(1, &["none", "runs"]);
+    run(dir.path(), &["train", "--resume", "none"]).bad(1, &["none", "runs"]);
+    run(dir.path(), &["generate", "none", "--prompt", "x"]).bad(1, &["none"]);
+    run(dir.path(), &["generate", "", "--prompt", "x"]).bad(1, &["no model is named"]);
+    run(dir.path(), &["generate", ".", "--prompt", "x"]).bad(1, &["config.json"]);
+    run(dir.path(), &["tokenizer", "encode", "none", "x"]).bad(1, &["none", "tokenizer.json"]);
+}
+
+/// A trained run and its newest checkpoint.
+fn trained() -> (tempfile::TempDir, PathBuf) {
+    let dir = project();
+    run(dir.path(), &["train", "tiny.toml", "--name", "r"]).good();
+    let checkpoint = dir.path().join("runs/r/checkpoints/step-000020");
+    assert!(checkpoint.is_dir());
+    (dir, checkpoint)
+}
+
+fn truncate(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_is_corrupt_or_truncated() {
+    for (file, broken) in [("model.safetensors", "half"), ("model.safetensors", "noise"), ("config.json", "half"), ("tokenizer.json", "half")] {
+        let (dir, checkpoint) = trained();
+        let target = checkpoint.join(file);
+        if broken == "half" { truncate(&target) } else { fs::write(&target, [255u8; 64]).unwrap() }
+        // By its directory it is refused: nothing else can be meant.
+        run(dir.path(), &["generate", "runs/r/checkpoints/step-000020", "--prompt", "the"]).bad(1, &["step-000020"]);
+    }
+    // A run goes on from the checkpoint before; with none that is whole, it says so.
+    let (dir, checkpoint) = trained();
+    truncate(&checkpoint.join("optimizer.safetensors"));
+    run(dir.path(), &["generate", "r", "--prompt", "the"]).good();
+    let runs = dir.path().join("runs/r/checkpoints");
+    for entry in fs::read_dir(runs).unwrap().flatten() {
+        truncate(&entry.path().join("model.safetensors"));
+    }
+    run(dir.path(), &["train", "--resume", "r"]).bad(1, &["checkpoint"]);
+    run(dir.path(), &["generate", "r", "--prompt", "the"]).bad(1, &["r"]);
+}
+
+#[test]
+fn a_foreign_tokenizer_that_is_larger_than_the_model() {
+    let (dir, checkpoint) = trained();
+    let big: String = (0..200u32).filter_map(|i| char::from_u32(0x4e00 + i)).collect();
+    fs::write(dir.path().join("big.txt"), big).unwrap();
+    run(dir.path(), &["tokenizer", "train", "big.txt", "--kind", "char", "-o", "big.json"]).good();
+    fs::copy(dir.path().join("big.json"), checkpoint.join("tokenizer.json")).unwrap();
+    run(dir.path(), &["generate", "runs/r/checkpoints/step-000020", "--prompt", "一"]).bad(1, &["tokenizer", "tokens"]);
+    // And as the start of a new training.
+    let init = "model.init=runs/r/checkpoints/step-000010";
+    run(dir.path(), &["train", "tiny.toml", "--set", init, "--set", "tokenizer.path=big.json", "--set", "data.train=big.txt"])
+        .bad(1, &["tokenizer"]);
+}
+
+/// A file system of this size with these options; none where the test may not mount one.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn new(options: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path()).output();
+        if made.is_ok_and(|m| m.status.success()) {
+            return Some(Self(dir));
+        }
+        println!("skipped: a tmpfs cannot be mounted here (root is needed)");
+        None
+    }
+    fn fill(&self) {
+        fs::write(self.0.path().join("text.txt"), text()).unwrap();
+        fs::write(self.0.path().join("tiny.toml"), TINY).unwrap();
+    }
+    fn remount(&self, options: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()).status().unwrap();
+        assert!(done.success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk() {
+    let Some(mounted) = Mounted::new("size=160k") else { return };
+    mounted.fill();
+    let wide = ["train", "tiny.toml", "--name", "r", "--set", "model.width=64"];
+    run(mounted.0.path(), &wide).bad(1, &["No space left", "free"]);
+    // With room again, the same run goes on and ends.
+    mounted.remount("size=16m");
+    if mounted.0.path().join("runs/r").is_dir() {
+        run(mounted.0.path(), &["train", "--resume", "r"]).good();
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_written() {
+    // A file where a directory is needed fails for root too.
+    let dir = project();
+    fs::write(dir.path().join("runs"), "in the way").unwrap();
+    run(dir.path(), &["train", "tiny.toml"]).bad(1, &["runs"]);
+    let Some(mounted) = Mounted::new("size=4m") else { return };
+    mounted.fill();
+    mounted.remount("ro");
+    run(mounted.0.path(), &["train", "tiny.toml"]).bad(1, &["Read-only file system"]);
+    run(mounted.0.path(), &["tokenizer", "train", "text.txt", "-o", "t.json", "--vocab", "300"]).bad(1, &["t.json"]);
+}

@@ -1,0 +1,198 @@
+//! The subcommands through the real binary, without a terminal.
+
+mod common {
+    pub mod cli;
+}
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use common::cli::{of, project, run, weightroom};
+use serde_json::Value;
+use weightroom::recipe::KNOBS;
+use weightroom::report::{Event, Report};
+
+#[test]
+fn train_generate_runs_show_in_one_project() {
+    let dir = project();
+    let path = dir.path();
+    let ran = run(path, &["train", "tiny.toml"]).good();
+    assert!(ran.out.contains("run tiny") && ran.out.contains("step 20/20") && ran.out.contains("val "), "{}", ran.out);
+    assert!(!ran.out.contains('\u{1b}') && ran.err.is_empty(), "plain lines without a terminal: {} {}", ran.out, ran.err);
+    // The same recipe again gets a name of its own; a name that is taken is refused.
+    assert!(run(path, &["train", "tiny.toml", "--set", "optim.steps=3"]).good().out.contains("run tiny-2"));
+    run(path, &["train", "tiny.toml", "--name", "tiny"]).bad(1, &["tiny", "exists"]);
+
+    let list: Value = serde_json::from_str(&run(path, &["runs", "--json"]).good().out).unwrap();
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"tiny") && names.contains(&"tiny-2"), "{names:?}");
+    assert!(run(path, &["runs"]).good().out.contains("finished"));
+    let show: Value = serde_json::from_str(&run(path, &["show", "tiny", "--json"]).good().out).unwrap();
+    assert_eq!(show["summary"]["step"], 20);
+    assert!(show["recipe"].as_str().unwrap().contains("eps = 1e-8"), "every default is written out");
+    assert!(run(path, &["show", "tiny"]).good().out.contains("val loss"));
+
+    let prompt = ["generate", "tiny", "--prompt", "the cat", "--max-tokens", "12", "--seed", "3"];
+    let (one, two) = (run(path, &prompt).good().out, run(path, &prompt).good().out);
+    assert_eq!(one, two, "a seed means the same text");
+    assert!(one.starts_with("the cat"), "{one}");
+    let raw = run(path, &[&prompt[..], &["--raw"]].concat()).good().out;
+    assert_eq!(format!("the cat{raw}\n"), one);
+    let events = run(path, &[&prompt[..], &["--json"]].concat()).good().out;
+    let tokens = events.lines().filter(|l| matches!(serde_json::from_str::<Event>(l).unwrap().report, Report::Token(_))).count();
+    assert_eq!(tokens, 12);
+}
+
+#[test]
+fn json_is_the_event_stream_that_the_run_keeps() {
+    let dir = project();
+    let ran = run(dir.path(), &["train", "tiny.toml", "--name", "j", "--json"]).good();
+    let events: Vec<Event> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(events.last().unwrap().report.is_end());
+    let log = std::fs::read_to_string(dir.path().join("runs/j/events.jsonl")).unwrap();
+    let kept: Vec<Event> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let from = events.iter().position(|e| matches!(e.report, Report::Started { run: Some(_), .. })).unwrap();
+    assert_eq!(&events[from..], &kept[..]);
+    let steps = kept.iter().filter(|e| matches!(&e.report, Report::Values(v) if v.get("train/loss").is_some())).count();
+    assert_eq!(steps, 20);
+}
+
+#[test]
+fn ctrl_c_saves_ends_with_130_and_the_run_goes_on() {
+    let dir = project();
+    let mut child = weightroom(dir.path(), &["train", "tiny.toml", "--name", "c", "--json", "--set", "optim.steps=1000000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.find(|l| l.as_ref().unwrap().contains("train/loss\":")).unwrap().unwrap();
+    // SAFETY: the process is our child and has not been waited for.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    let rest: Vec<String> = lines.map(|l| l.unwrap()).collect();
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{err}");
+    assert!(rest.last().unwrap().contains("\"finished\"") && rest.iter().any(|l| l.contains("checkpoint")), "{rest:?}");
+    assert!(err.contains("interrupted") && err.contains("--resume"), "{err}");
+    let list: Value = serde_json::from_str(&run(dir.path(), &["runs", "--json"]).good().out).unwrap();
+    assert_eq!(list[0]["state"], "stopped");
+}
+
+#[test]
+fn a_closed_pipe_is_no_fault() {
+    let dir = project();
+    run(dir.path(), &["train", "tiny.toml", "--name", "p", "--set", "optim.steps=2"]).good();
+    for args in [&["train", "--keys"][..], &["show", "p"], &["doctor"], &["train", "tiny.toml", "--json", "--set", "optim.steps=100000"]] {
+        let mut child = weightroom(dir.path(), args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ran = of(child.wait_with_output().unwrap());
+        assert!(ran.code == 0 && !ran.err.contains("panicked"), "{args:?}: {} {}", ran.code, ran.err);
+    }
+}
+
+#[test]
+fn help_and_keys_name_every_knob() {
+    let dir = project();
+    let keys = run(dir.path(), &["train", "--keys"]).good().out;
+    for knob in KNOBS {
+        assert!(keys.contains(&format!("\n{} = ", knob.key())) && keys.contains(knob.help), "{}", knob.name);
+    }
+    assert!(run(dir.path(), &["train", "--help"]).good().out.contains("--keys"));
+    let help = run(dir.path(), &["--help"]).good().out;
+    for command in ["train", "generate", "tokenizer", "runs", "show", "doctor", "sample", "engine", "bench"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command} is missing: {help}");
+    }
+}
+
+#[test]
+fn a_dry_run_starts_nothing_and_says_what_it_would_need() {
+    let dir = project();
+    let ran = run(dir.path(), &["train", "tiny.toml", "--dry-run"]).good();
+    assert!(ran.out.contains("parameters") && ran.out.contains("weight_decay = 0.1"), "{}", ran.out);
+    let json: Value = serde_json::from_str(&run(dir.path(), &["train", "tiny.toml", "--dry-run", "--json"]).good().out).unwrap();
+    assert!(json["estimate"]["parameters"].as_u64().unwrap() > 1000 && json["estimate"]["memory_bytes"].as_u64().unwrap() > 1000);
+    run(dir.path(), &["train", "sample", "--dry-run"]).good();
+    assert!(!dir.path().join("runs").exists());
+}
+
+#[test]
+fn tokenizers_are_trained_used_and_inspected() {
+    let dir = project();
+    let path = dir.path();
+    run(path, &["tokenizer", "train", "text.txt", "--kind", "bpe", "--vocab", "300", "-o", "t.json"]).good();
+    let encoded: Value = serde_json::from_str(&run(path, &["tokenizer", "encode", "t.json", "the cat", "--json"]).good().out).unwrap();
+    let ids: Vec<String> = encoded["ids"].as_array().unwrap().iter().map(Value::to_string).collect();
+    assert!(!ids.is_empty() && ids.len() < 7);
+    assert_eq!(run(path, &["tokenizer", "decode", "t.json", &ids.join(",")]).good().out, "the cat\n");
+    assert_eq!(run(path, &["tokenizer", "encode", "t.json", "the cat"]).good().out.trim(), ids.join(" "));
+    let facts: Value = serde_json::from_str(&run(path, &["tokenizer", "inspect", "t.json", "text.txt", "--json"]).good().out).unwrap();
+    assert_eq!(facts["round_trip"], true);
+    assert!(facts["bytes_per_token"].as_f64().unwrap() > 1.5, "{facts}");
+    run(path, &["tokenizer", "inspect", "t.json", "text.txt"]).good();
+    run(path, &["tokenizer", "decode", "t.json", "99999"]).bad(2, &["99999", "vocabulary"]);
+    run(path, &["tokenizer", "train", "text.txt", "--kind", "wordpiece", "-o", "w.json"]).bad(1, &["wordpiece", "char, byte, bpe"]);
+}
+
+#[test]
+fn doctor_is_one_page_and_json() {
+    let dir = project();
+    let facts: Value = serde_json::from_str(&run(dir.path(), &["doctor", "--json"]).good().out).unwrap();
+    for key in ["version", "system", "cpu", "threads", "memory_mb", "device", "terminal", "colour", "locale", "writable", "runs"] {
+        assert!(!facts[key].is_null(), "{key}: {facts}");
+    }
+    assert!(run(dir.path(), &["doctor"]).good().out.lines().count() < 30);
+}
+
+#[test]
+fn the_sample_is_written_and_checked() {
+    let dir = project();
+    run(dir.path(), &["sample", "write", "s"]).good();
+    assert!(run(dir.path(), &["sample", "check", "s/stories.jsonl"]).good().out.contains("parse whole"));
+    std::fs::write(dir.path().join("bad.txt"), "Purple ideas sleep furiously \u{1b}[31m.\n").unwrap();
+    let ran = run(dir.path(), &["sample", "check", "bad.txt"]);
+    assert!(ran.code == 1 && ran.err.contains("do not parse") && !ran.out.contains('\u{1b}'), "{} {}", ran.out, ran.err);
+}
+
+#[test]
+fn bench_train_prints_the_keys_of_its_peer() {
+    let dir = project();
+    let shape = ["--vocab", "32", "--width", "16", "--heads", "2", "--layers", "1", "--context", "8", "--batch", "2", "--steps", "3"];
+    let line = run(dir.path(), &[&["bench", "train"][..], &shape].concat()).good().out;
+    let figures: serde_json::Map<String, Value> = serde_json::from_str(line.trim()).unwrap();
+    assert_eq!(figures.keys().collect::<Vec<_>>(), ["peer", "threads", "parameters", "step_ms", "tokens_per_s", "peak_rss_mb"]);
+    // Embedding and head 2 × 32 × 16, attention 4 × 16 × 16, ffn 3 × 16 × 40, norms 3 × 16.
+    assert_eq!(figures["parameters"], 2 * 32 * 16 + 4 * 16 * 16 + 3 * 16 * 40 + 3 * 16);
+    assert!(figures["step_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn an_engine_process_serves_and_ends_on_sigterm() {
+    let dir = project();
+    let mut child = weightroom(dir.path(), &["engine", "."]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let path = line.trim().strip_prefix("listening at ").unwrap().to_string();
+    let handle = weightroom::engine::Handle::connect(std::path::Path::new(&path)).unwrap();
+    run(dir.path(), &["engine", "."]).bad(1, &["engine.sock", "runs here already"]);
+    let mut recipe = weightroom::recipe::Recipe::parse(common::cli::TINY, "tiny", &[]).unwrap();
+    recipe.optim.steps = 1_000_000;
+    let spec = weightroom::spec::TrainSpec {
+        recipe: recipe.to_toml(),
+        base: dir.path().into(),
+        name: Some("e".into()),
+        ..Default::default()
+    };
+    handle.start(1, weightroom::spec::JobSpec::new("train", &spec)).unwrap();
+    let mut ups = handle.events().iter();
+    use weightroom::engine::protocol::Up;
+    let values = |up: &Up| matches!(up, Up::Events(e) if e.iter().any(|e| matches!(e.report, Report::Values(_))));
+    assert!(ups.any(|up| values(&up)));
+    // SAFETY: the process is our child and has not been waited for.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    let ended = ups.take_while(|up| *up != Up::Bye).filter(|up| matches!(up, Up::Events(e) if e.iter().any(|e| e.report.is_end()))).count();
+    assert_eq!(ended, 1);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!std::path::Path::new(&path).exists());
+    assert!(std::fs::read_dir(dir.path().join("runs/e/checkpoints")).unwrap().count() > 0, "it was saved");
+}

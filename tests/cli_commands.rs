@@ -177,12 +177,8 @@ fn an_engine_process_serves_and_ends_on_sigterm() {
     run(dir.path(), &["engine", "."]).bad(1, &["engine.sock", "runs here already"]);
     let mut recipe = weightroom::recipe::Recipe::parse(common::cli::TINY, "tiny", &[]).unwrap();
     recipe.optim.steps = 1_000_000;
-    let spec = weightroom::spec::TrainSpec {
-        recipe: recipe.to_toml(),
-        base: dir.path().into(),
-        name: Some("e".into()),
-        ..Default::default()
-    };
+    let spec =
+        weightroom::spec::TrainSpec { recipe: recipe.to_toml(), base: dir.path().into(), name: Some("e".into()), ..Default::default() };
     handle.start(1, weightroom::spec::JobSpec::new("train", &spec)).unwrap();
     let mut ups = handle.events().iter();
     use weightroom::engine::protocol::Up;

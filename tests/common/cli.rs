@@ -36,10 +36,10 @@ impl Ran {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
         self
     }
-    /// Failed with one line on standard error that holds all of `words`, and no backtrace.
+    /// Failed with one line on standard error (warnings aside) that holds all of `words`, and no backtrace.
     pub fn bad(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
-        let lines: Vec<&str> = self.err.lines().filter(|l| !l.is_empty()).collect();
+        let lines: Vec<&str> = self.err.lines().filter(|l| !l.is_empty() && !l.starts_with("warning: ")).collect();
         assert_eq!(lines.len(), 1, "one line is wanted: {}", self.err);
         assert!(lines[0].starts_with("weightroom: "), "{}", lines[0]);
         for word in words {

@@ -4,13 +4,19 @@
 pub mod chat;
 pub mod life;
 pub mod log;
+pub mod train;
 
 use super::pane::Pane;
 
 type Make = fn() -> Box<dyn Pane>;
 
 /// How each pane is made, in the order of the tabs; the first is home.
-pub const PANES: &[Make] = &[|| Box::new(life::Life::default()), || Box::new(chat::Chat::new()), || Box::new(log::Log::default())];
+pub const PANES: &[Make] = &[
+    || Box::new(life::Life::default()),
+    || Box::new(train::Train::default()),
+    || Box::new(chat::Chat::new()),
+    || Box::new(log::Log::default()),
+];
 
 /// Fresh panes.
 pub fn all() -> Vec<Box<dyn Pane>> {

@@ -1,7 +1,9 @@
 //! Small pieces that all panes draw with: panels, wrapped and fitted text, human numbers, a one-line text field.
 //! Deliberately not here: anything that knows a pane or the world.
 
+pub mod chart;
 pub mod field;
+pub mod number;
 
 use std::borrow::Cow;
 

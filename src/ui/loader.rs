@@ -1,10 +1,22 @@
 //! The loader's thread: files and counts on behalf of the screen, so that the thread that draws never waits.
 //! Deliberately not here: state; an answer is folded by the world.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use super::world::{Load, Loaded};
+use super::world::{Ended, Estimate, Load, Loaded, RecipeText, Run};
+use crate::data::sample;
+use crate::engine::Estimator;
+use crate::run::directory::{self, RunDir, RunState, Summary};
+use crate::run::read;
+use crate::run::series::SeriesDir;
+
+/// A recipe is a page of text; anything much larger is another file.
+const RECIPE_BYTES: u64 = 1 << 20;
+/// Notes and the like that are read of one run.
+const WORDS: usize = 5_000;
 
 /// The asking end. The thread ends when this is dropped.
 pub struct Loader {
@@ -16,8 +28,11 @@ impl Loader {
     pub fn spawn(project: PathBuf, answer: impl Fn(Loaded) -> bool + Send + 'static) -> std::io::Result<Self> {
         let (requests, asked) = channel::<Load>();
         std::thread::Builder::new().name("loader".into()).spawn(move || {
+            let mut worker = Worker::new(project);
             while let Ok(load) = asked.recv() {
-                if !answer(execute(&project, load)) {
+                let mut listens = true;
+                worker.execute(load, &mut |loaded| listens &= answer(loaded));
+                if !listens {
                     return;
                 }
             }
@@ -32,12 +47,113 @@ impl Loader {
     }
 }
 
-/// Does one piece of work; pure but for the files it names.
-pub fn execute(project: &Path, load: Load) -> Loaded {
-    match load {
-        Load::Write { path, text } => write(project, path, &text),
-        what => Loaded::Failed { why: "not read yet".into(), what },
+/// Does the work, one request after the other.
+pub struct Worker {
+    project: PathBuf,
+    estimator: Estimator,
+}
+
+impl Worker {
+    pub fn new(project: PathBuf) -> Self {
+        Self { project, estimator: Estimator::default() }
     }
+
+    /// Answers a request, in several parts where the first can be shown long before the last.
+    pub fn execute(&mut self, load: Load, answer: &mut dyn FnMut(Loaded)) {
+        match load {
+            Load::Runs => answer(Loaded::Runs(directory::list(&self.project).iter().map(listed).collect())),
+            Load::Run(name) => {
+                if let Err(why) = open_run(&self.project, &name, answer) {
+                    answer(Loaded::Failed { what: Load::Run(name), why });
+                }
+            }
+            Load::Estimate { ticket, recipe, base } => {
+                let result = self.estimator.estimate(&recipe, &base).map(|e| Estimate {
+                    parameters: e.parameters,
+                    memory_bytes: e.memory_bytes,
+                    seconds: Some(e.seconds),
+                    notes: vec![
+                        format!("{} steps of {} tokens at some {:.0} tokens/s", e.steps, e.tokens_per_step, e.tokens_per_s),
+                        format!("a vocabulary of {} tokens", e.vocab),
+                        "The time is a guess from one measured product of matrices.".into(),
+                    ],
+                });
+                answer(Loaded::Estimate { ticket, result });
+            }
+            Load::Recipe { ticket, path } => answer(Loaded::Recipe { ticket, result: read_recipe(&self.project, &path) }),
+            Load::Write { path, text } => answer(write(&self.project, path, &text)),
+        }
+    }
+}
+
+/// A run as far as a list shows it.
+fn listed(summary: &Summary) -> Run {
+    let mut run = Run::named(&summary.name);
+    run.step = summary.step;
+    run.steps = summary.steps;
+    run.best = summary.best;
+    (run.since_ms, run.at_ms) = (summary.created_ms, summary.updated_ms);
+    run.checkpoints.clone_from(&summary.checkpoints);
+    match summary.state {
+        RunState::Running | RunState::Paused => run.elsewhere = true,
+        RunState::Interrupted => {}
+        RunState::Finished => run.ended = Some(Ended::Finished { stopped: false, summary: String::new() }),
+        RunState::Stopped => run.ended = Some(Ended::Finished { stopped: true, summary: String::new() }),
+        RunState::Failed => run.ended = Some(Ended::Failed { cause: summary.cause.clone().unwrap_or_default(), hint: String::new() }),
+    }
+    run
+}
+
+/// Reads a run: its curves and samples at once, then its notes, for which the whole log has to be looked through.
+fn open_run(project: &Path, name: &str, answer: &mut dyn FnMut(Loaded)) -> Result<(), String> {
+    let dir = RunDir::open(project, name).map_err(|e| e.to_string())?;
+    // The number of the last event is read before the series: what came between is kept by those who saw it come.
+    let seq = read::tail(&dir.path.join("events.jsonl")).last().map(|e| e.seq);
+    let series = Arc::new(SeriesDir::open(&dir.path).map_err(|e| e.to_string())?);
+    let summary = directory::summary(&dir);
+    let recipe = dir.recipe().map_err(|e| e.to_string())?;
+    let samples: Vec<_> = read::samples(&dir.path).map_err(|e| e.to_string())?.into_iter().map(|s| (s.step, s.prompt, s.text)).collect();
+    let complete = |mut run: Run| {
+        run.recipe.clone_from(&recipe);
+        run.samples.clone_from(&samples);
+        run.checkpoints.clone_from(&summary.checkpoints);
+        run.step = summary.step;
+        run.attach(&series);
+        run.steps = run.steps.or(summary.steps);
+        run.seq = seq;
+        run.opened = true;
+        Loaded::Run(Box::new(run))
+    };
+    answer(complete(listed(&summary)));
+    let mut run = Run::named(name);
+    for event in read::words(&dir.path, WORDS).map_err(|e| e.to_string())? {
+        run.fold(&event);
+    }
+    run.elsewhere = matches!(summary.state, RunState::Running | RunState::Paused);
+    if run.ended.is_none() {
+        run.ended = listed(&summary).ended;
+    }
+    (run.since_ms, run.at_ms) = (summary.created_ms, summary.updated_ms);
+    answer(complete(run));
+    Ok(())
+}
+
+fn read_recipe(project: &Path, path: &Path) -> Result<RecipeText, String> {
+    if let Some(name) = path.to_str().and_then(|p| p.strip_prefix("sample:")) {
+        let names = || sample::recipes().collect::<Vec<_>>().join(", ");
+        let text = sample::recipe(name).ok_or_else(|| format!("sample:{name}: no such built-in recipe; there are {}", names()))?;
+        return Ok(RecipeText { text: text.into(), base: project.into() });
+    }
+    let full = project.join(path);
+    let fail = |why: String| format!("{}: {why}; name a recipe file (TOML)", crate::text::visible(&full.to_string_lossy(), false));
+    let file = std::fs::File::open(&full).map_err(|e| fail(e.to_string()))?;
+    let mut text = String::new();
+    file.take(RECIPE_BYTES + 1).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
+    if text.len() as u64 > RECIPE_BYTES {
+        return Err(fail("it is far too large for a recipe".into()));
+    }
+    let base = full.parent().map_or_else(|| project.to_path_buf(), Path::to_path_buf);
+    Ok(RecipeText { text, base })
 }
 
 fn write(project: &Path, path: PathBuf, text: &str) -> Loaded {

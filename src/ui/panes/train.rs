@@ -186,8 +186,7 @@ impl Train {
 
     fn draw_wide(&self, frame: &mut Frame, area: Rect, cx: &Context) {
         let side = (area.width * 3 / 10).clamp(48, 72);
-        let [list, middle, side] =
-            Layout::horizontal([Constraint::Length(27), Constraint::Fill(1), Constraint::Length(side)]).areas(area);
+        let [list, middle, side] = Layout::horizontal([Constraint::Length(27), Constraint::Fill(1), Constraint::Length(side)]).areas(area);
         let [chart, small, step] = Layout::vertical([Constraint::Fill(1), Constraint::Length(7), Constraint::Length(11)]).areas(middle);
         let [samples, other] = Layout::vertical([Constraint::Fill(3), Constraint::Fill(2)]).areas(side);
         self.draw_list(frame, list, cx);

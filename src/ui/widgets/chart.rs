@@ -120,7 +120,11 @@ impl Chart<'_> {
         for x in 0..width {
             // The last column holds its right edge too.
             let right = edge(x + 1).max(0.0);
-            let end = if x + 1 == width { series.index_of((right.floor() as u64).saturating_add(1)) } else { series.index_of(right.ceil() as u64) };
+            let end = if x + 1 == width {
+                series.index_of((right.floor() as u64).saturating_add(1))
+            } else {
+                series.index_of(right.ceil() as u64)
+            };
             if end <= index {
                 continue;
             }
@@ -171,7 +175,11 @@ impl Chart<'_> {
         let mut index = series.index_of(edge(0).ceil() as u64);
         for x in 0..plot.width {
             let right = edge(x + 1);
-            let end = if x + 1 == plot.width { series.index_of((right.floor() as u64).saturating_add(1)) } else { series.index_of(right.ceil() as u64) };
+            let end = if x + 1 == plot.width {
+                series.index_of((right.floor() as u64).saturating_add(1))
+            } else {
+                series.index_of(right.ceil() as u64)
+            };
             if end <= index {
                 continue;
             }
@@ -204,7 +212,8 @@ impl Chart<'_> {
     }
 
     fn draw_axes(&self, area: Rect, plot: Rect, buf: &mut Buffer) {
-        let (vertical, tick, corner, flat, down) = if self.theme.ascii { ('|', '+', '+', '-', '+') } else { ('│', '┤', '└', '─', '┬') };
+        let (vertical, tick, corner, flat, down) =
+            if self.theme.ascii { ('|', '+', '+', '-', '+') } else { ('│', '┤', '└', '─', '┬') };
         let spine = plot.x - 1;
         for y in plot.y..plot.bottom() {
             put(buf, spine, y, vertical, self.theme.dim);
@@ -251,7 +260,11 @@ impl Chart<'_> {
 /// How many decimals tell neighbouring labels apart.
 fn decimals(ticks: &[f64]) -> usize {
     let step = ticks.windows(2).map(|w| w[1] - w[0]).fold(f64::INFINITY, f64::min);
-    if step.is_finite() && step > 0.0 { (0..6).find(|d| (step * 10f64.powi(*d)).fract().min(1.0 - (step * 10f64.powi(*d)).fract()) < 1e-6).unwrap_or(3) as usize } else { 2 }
+    if step.is_finite() && step > 0.0 {
+        (0..6).find(|d| (step * 10f64.powi(*d)).fract().min(1.0 - (step * 10f64.powi(*d)).fract()) < 1e-6).unwrap_or(3) as usize
+    } else {
+        2
+    }
 }
 
 fn label(value: f64, digits: usize) -> String {

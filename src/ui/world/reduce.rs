@@ -63,7 +63,7 @@ impl World {
             }
         };
         run.job = Some(event.job);
-        run.stale |= missed > 0 || (run.seq.is_none() && event.seq > 0 && !run.opened);
+        run.stale |= missed > 0;
         run.fold(&event);
     }
 
@@ -111,7 +111,8 @@ impl World {
                 if let Load::Run(name) = &what
                     && let Some(run) = self.runs.get_mut(name)
                 {
-                    run.stale = false;
+                    // What could be known of it is known; asking again would fail again.
+                    (run.stale, run.opened) = (false, true);
                 }
                 self.say(None, 0, Level::Error, why);
             }

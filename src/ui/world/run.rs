@@ -239,6 +239,7 @@ impl Run {
     pub(super) fn merge(&mut self, mut disk: Self) {
         if !self.is_live() {
             disk.job = self.job;
+            disk.state = self.state;
             *self = disk;
             return;
         }

@@ -63,7 +63,9 @@ impl Train {
             "train.fork" => return self.fork(world),
             "train.pause" | "train.checkpoint" | "train.stop" | "train.step" => return self.signal(action, world),
             "train.resume" => return self.resume(world),
-            "train.talk" => return self.selected.clone().map(|name| Effect::Open("chat", crate::ui::pane::Show::Named(name))).into_iter().collect(),
+            "train.talk" => {
+                return self.selected.clone().map(|name| Effect::Open("chat", crate::ui::pane::Show::Named(name))).into_iter().collect();
+            }
             "train.yank" => return self.yank(world),
             "train.open" => self.focus = if self.focus == Part::Runs { Part::Chart } else { self.focus },
             "train.view" => self.next_view(),

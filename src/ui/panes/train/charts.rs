@@ -56,7 +56,11 @@ pub(super) fn reading(run: &Run, step: u64, metric: &str) -> String {
 
 /// Enough digits to tell neighbours apart.
 fn exact(value: f64) -> String {
-    if !value.is_finite() || (value != 0.0 && value.abs() < 1e-3) || value.abs() >= 1e6 { number::short(value) } else { format!("{value:.4}") }
+    if !value.is_finite() || (value != 0.0 && value.abs() < 1e-3) || value.abs() >= 1e6 {
+        number::short(value)
+    } else {
+        format!("{value:.4}")
+    }
 }
 
 impl Train {
@@ -119,7 +123,9 @@ impl Train {
             return format!("reading {} …", visible(&run.name, false));
         }
         match &run.progress {
-            Some(progress) if progress.what != "train" => format!("{} {} {}", visible(&progress.what, false), widgets::grouped(progress.done), visible(&progress.unit, false)),
+            Some(progress) if progress.what != "train" => {
+                format!("{} {} {}", visible(&progress.what, false), widgets::grouped(progress.done), visible(&progress.unit, false))
+            }
             _ if run.is_live() => "the first step is on its way …".into(),
             _ => "it has no values of this metric".into(),
         }
@@ -130,7 +136,10 @@ impl Train {
         if runs.len() > 1 {
             for (i, run) in runs.iter().enumerate() {
                 spans.push(Span::styled(format!(" {} ", DASHES[i % DASHES.len()]), series_style(theme, i)));
-                spans.push(Span::styled(widgets::fit(&visible(&run.name, false), 14).into_owned(), if i == 0 { theme.title } else { theme.dim }));
+                spans.push(Span::styled(
+                    widgets::fit(&visible(&run.name, false), 14).into_owned(),
+                    if i == 0 { theme.title } else { theme.dim },
+                ));
             }
             spans.push(Span::raw(" "));
         } else {
@@ -174,7 +183,8 @@ impl Train {
         let cells = Layout::horizontal([Constraint::Fill(1); 4]).split(area);
         for ((metric, title), cell) in SMALL.iter().zip(cells.iter()) {
             let value = runs.first().and_then(|run| run.last(metric)).map(|v| figure(metric, v));
-            let block = widgets::panel(title, false, theme).title(Line::styled(value.map_or_else(String::new, |v| format!(" {v} ")), theme.text).right_aligned());
+            let block = widgets::panel(title, false, theme)
+                .title(Line::styled(value.map_or_else(String::new, |v| format!(" {v} ")), theme.text).right_aligned());
             let inner = block.inner(*cell);
             frame.render_widget(block, *cell);
             self.draw_small_chart(frame, inner, metric, x, &runs, theme);

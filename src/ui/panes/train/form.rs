@@ -16,7 +16,13 @@ use crate::ui::widgets::field::Field;
 use crate::ui::world::{Estimate, Load, Run, World};
 
 pub(super) const BINDINGS: &[Binding] = &[
-    Binding { action: "form.start", keys: "enter|ctrl-s", label: "start", help: "Start the run, or go to the first mistake.", footer: true },
+    Binding {
+        action: "form.start",
+        keys: "enter|ctrl-s",
+        label: "start",
+        help: "Start the run, or go to the first mistake.",
+        footer: true,
+    },
     Binding { action: "form.next", keys: "down|tab", label: "next", help: "The next field.", footer: true },
     Binding { action: "form.previous", keys: "up|shift-tab", label: "previous", help: "The field before.", footer: false },
     Binding { action: "form.page-down", keys: "pagedown", label: "section", help: "The next section.", footer: true },

@@ -106,7 +106,8 @@ impl Form {
         let x = area.x + NAME + 4;
         let field = Rect { x, width: area.right().saturating_sub(x + 1), ..area };
         let style = if wrong { theme.error } else { theme.text };
-        let choice = |text: String| Line::from(vec![Span::styled("‹ ", theme.dim), Span::styled(text, style), Span::styled(" ›", theme.dim)]);
+        let choice =
+            |text: String| Line::from(vec![Span::styled("‹ ", theme.dim), Span::styled(text, style), Span::styled(" ›", theme.dim)]);
         match row {
             Row::Source => frame.render_widget(choice(self.source_name()), field),
             Row::Weights => {
@@ -115,7 +116,9 @@ impl Form {
                 frame.render_widget(choice(text), field);
             }
             Row::Path => self.path.draw(frame, field, style, focused),
-            Row::Name if self.name.text().is_empty() && !focused => frame.render_widget(Span::styled("made from the recipe", theme.dim), field),
+            Row::Name if self.name.text().is_empty() && !focused => {
+                frame.render_widget(Span::styled("made from the recipe", theme.dim), field)
+            }
             Row::Name => self.name.draw(frame, field, style, focused),
             Row::Knob(i) => {
                 let input = &self.inputs[i];
@@ -177,9 +180,7 @@ impl Form {
         }
         match &self.estimate {
             None => vec![Line::styled("counting …", theme.dim)],
-            Some(Err(why)) => {
-                widgets::wrap(&visible(why, false), width).into_iter().map(|line| Line::styled(line, theme.error)).collect()
-            }
+            Some(Err(why)) => widgets::wrap(&visible(why, false), width).into_iter().map(|line| Line::styled(line, theme.error)).collect(),
             Some(Ok(estimate)) => {
                 let figures = [
                     ("parameters", widgets::grouped(estimate.parameters)),

@@ -154,8 +154,11 @@ impl Train {
         let lines = vec![
             Line::styled(text, theme.title).centered(),
             Line::default(),
-            Line::from(vec![Span::styled("n", theme.key), Span::styled("  a recipe to start from: the built-in sample, or a file of your own", theme.text)])
-                .centered(),
+            Line::from(vec![
+                Span::styled("n", theme.key),
+                Span::styled("  a recipe to start from: the built-in sample, or a file of your own", theme.text),
+            ])
+            .centered(),
             Line::from(vec![Span::styled("?", theme.key), Span::styled("  what training is, in plain words", theme.text)]).centered(),
         ];
         let top = inner.height.saturating_sub(4) / 3;

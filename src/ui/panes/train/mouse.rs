@@ -27,11 +27,8 @@ impl Train {
                 _ => (none, Rect { height: below.height.saturating_sub(1), ..below }),
             };
         }
-        let (list, side, under) = if is_wide(area) {
-            (27, (area.width * 3 / 10).clamp(48, 72), 18)
-        } else {
-            (24, 0, 5 + (area.height / 4).clamp(8, 14))
-        };
+        let (list, side, under) =
+            if is_wide(area) { (27, (area.width * 3 / 10).clamp(48, 72), 18) } else { (24, 0, 5 + (area.height / 4).clamp(8, 14)) };
         let chart = Rect { x: area.x + list, y: area.y, width: area.width - list - side, height: area.height.saturating_sub(under) };
         (Rect { width: list, ..area }, chart)
     }

@@ -111,7 +111,16 @@ fn samples(run: &Run, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         let mut left = prompt.chars().filter(|c| !c.is_whitespace()).count();
         for line in widgets::wrap(whole.trim_end(), width) {
             // The prompt is set apart from what the model added; blanks may have gone at the ends of lines.
-            let given: usize = line.char_indices().take_while(|(_, c)| c.is_whitespace() || std::mem::replace(&mut left, left.saturating_sub(1)) > 0).map(|(_, c)| c.len_utf8()).sum();
+            let mut given = 0;
+            for (at, c) in line.char_indices() {
+                if !c.is_whitespace() {
+                    if left == 0 {
+                        break;
+                    }
+                    left -= 1;
+                }
+                given = at + c.len_utf8();
+            }
             let (given, own) = line.split_at(given);
             lines.push(Line::from(vec![Span::styled(given.to_string(), theme.dim), Span::styled(own.to_string(), theme.text)]));
         }
@@ -163,7 +172,11 @@ fn recipe(run: &Run, theme: &Theme) -> Vec<Line<'static>> {
         Some('#') => theme.dim,
         _ => theme.text,
     };
-    run.recipe.lines().filter(|line| !line.starts_with("# ")).map(|line| Line::styled(visible(line, false).into_owned(), style(line))).collect()
+    run.recipe
+        .lines()
+        .filter(|line| !line.starts_with("# "))
+        .map(|line| Line::styled(visible(line, false).into_owned(), style(line)))
+        .collect()
 }
 
 /// What went wrong, above the chart: the step, the last good checkpoint, what usually causes it. Returns what is
@@ -184,7 +197,9 @@ pub(super) fn draw_banner(run: Option<&Run>, frame: &mut Frame, area: Rect, them
         let texts = widgets::wrap(&visible(hint, false), width);
         lines.extend(texts.into_iter().take(2).map(|text| Line::styled(format!("   {text}"), theme.warning)));
     }
-    let last = run.newest_checkpoint().map_or("no checkpoint was saved".to_string(), |(step, _)| format!("r resumes from step {}", widgets::grouped(*step)));
+    let last = run
+        .newest_checkpoint()
+        .map_or("no checkpoint was saved".to_string(), |(step, _)| format!("r resumes from step {}", widgets::grouped(*step)));
     lines.push(Line::styled(format!("   {last} · f starts anew with keys changed"), theme.text));
     let height = lines.len() as u16;
     frame.render_widget(Paragraph::new(lines), Rect { height, ..area });

@@ -47,8 +47,7 @@ impl Axis {
         let (lo, hi) = (self.lo.log10().floor() as i32, self.hi.log10().ceil() as i32);
         let within = |v: &f64| *v >= self.lo * (1.0 - 1e-9) && *v <= self.hi * (1.0 + 1e-9);
         for mantissas in [&[1.0, 2.0, 3.0, 5.0][..], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]] {
-            let ticks: Vec<f64> =
-                (lo..=hi).flat_map(|e| mantissas.iter().map(move |m| m * 10f64.powi(e))).filter(|v| within(v)).collect();
+            let ticks: Vec<f64> = (lo..=hi).flat_map(|e| mantissas.iter().map(move |m| m * 10f64.powi(e))).filter(|v| within(v)).collect();
             if ticks.len() <= count + 1 {
                 return ticks;
             }
@@ -122,7 +121,8 @@ pub fn right_end(step: u64, total: Option<u64>) -> u64 {
     while power.saturating_mul(10) <= step {
         power = power.saturating_mul(10);
     }
-    let end = [10u64, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100].into_iter().map(|m| m.saturating_mul(power / 10).max(10)).find(|e| *e >= step);
+    let end =
+        [10u64, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100].into_iter().map(|m| m.saturating_mul(power / 10).max(10)).find(|e| *e >= step);
     let end = end.unwrap_or(step);
     total.filter(|t| *t >= step).map_or(end, |t| end.min(t))
 }

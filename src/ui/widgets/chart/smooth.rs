@@ -20,8 +20,7 @@ pub struct Smooth {
 
 impl Smooth {
     pub fn new(source: &Series, window: u32) -> Self {
-        let mut out =
-            Self { window, series: Series::named("smooth"), identity: source.identity().clone(), sum: 0.0, weight: 0.0, read: 0 };
+        let mut out = Self { window, series: Series::named("smooth"), identity: source.identity().clone(), sum: 0.0, weight: 0.0, read: 0 };
         out.read_on(source);
         out
     }

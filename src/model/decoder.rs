@@ -125,28 +125,34 @@ impl Decoder {
         let (_, time) = ids.dims2()?;
         let start = pass.cache.as_ref().map_or(0, |c| c.len());
         self.check_ids(ids, start, time)?;
-        let graph = Graph::default();
+        // With a cache the keys of earlier tokens have no graph, so that gradients would be wrong: there are none.
+        let graph = if pass.cache.is_some() { Graph::silent() } else { Graph::new() };
         let mut x = self.embed(&graph, ids, start)?;
         x = self.drop(&graph, x, pass)?;
         let angles = if self.config.family.rotary() { Some(self.angles(start, time)?) } else { None };
         for (i, block) in self.weights.blocks.iter().enumerate() {
             let h = block.norm1.forward(&graph, &x, &self.config)?;
             let y = self.attend(&graph, block, &h, angles.as_ref(), i, pass)?;
-            let y = self.drop(&graph, block.output.forward(&graph, &y)?, pass)?;
-            x = ops::add(&graph, &x, &y)?;
+            x = self.onto(&graph, &block.output, &y, x, pass)?;
             let h = block.norm2.forward(&graph, &x, &self.config)?;
-            let y = self.drop(&graph, block.ffn.forward(&graph, &h)?, pass)?;
-            x = ops::add(&graph, &x, &y)?;
+            let (y, down) = block.ffn.inner(&graph, &h)?;
+            x = self.onto(&graph, down, &y, x, pass)?;
         }
         if let Some(cache) = pass.cache.as_deref_mut() {
             cache.advance(time);
         }
-        Ok(self.weights.norm.forward(&graph, &x, &self.config)?)
+        let hidden = self.weights.norm.forward(&graph, &x, &self.config)?;
+        if pass.cache.is_some() {
+            return Ok(hidden.detach());
+        }
+        Ok(graph.finish(hidden)?)
     }
 
     /// (…, width) → (…, vocab).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        Ok(ops::linear(&Graph::default(), hidden, &self.weights.head, None, false)?)
+        let graph = Graph::new();
+        let logits = ops::linear(&graph, hidden, &self.weights.head, None, false, None)?;
+        Ok(graph.finish(logits)?)
     }
 
     /// Σ weight · −log p(target) over all places: a scalar. hidden (batch, time, width), targets (batch, time)
@@ -260,6 +266,15 @@ impl Decoder {
         ops::reshape(graph, &ops::rms_norm(graph, &heads, weight, self.config.norm_eps)?, &[batch, time, width])
     }
 
+    /// x + a projection of y, of which dropout takes its share.
+    fn onto(&self, graph: &Graph, linear: &Linear, y: &Tensor, x: Tensor, pass: &mut Pass) -> CandleResult<Tensor> {
+        if pass.dropout.is_none() || self.config.dropout == 0.0 {
+            return linear.forward_onto(graph, y, &x);
+        }
+        let y = self.drop(graph, linear.forward(graph, y)?, pass)?;
+        ops::add(graph, &x, &y)
+    }
+
     /// Inverted dropout: what stays is divided by the probability to stay.
     fn drop(&self, graph: &Graph, x: Tensor, pass: &mut Pass) -> CandleResult<Tensor> {
         let p = self.config.dropout;
@@ -274,7 +289,7 @@ impl Decoder {
         }
         mask.truncate(n);
         let mask = Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
-        ops::multiply(graph, &x, &mask)
+        ops::mask(graph, &x, &mask)
     }
 }
 
@@ -288,14 +303,12 @@ impl Norm {
 }
 
 impl Ffn {
-    fn forward(&self, graph: &Graph, x: &Tensor) -> CandleResult<Tensor> {
-        match self {
-            Ffn::SwiGlu { gate, up, down } => {
-                let product = ops::swiglu(graph, &gate.forward(graph, x)?, &up.forward(graph, x)?)?;
-                down.forward(graph, &product)
-            }
-            Ffn::Gelu { up, down } => down.forward(graph, &ops::gelu(graph, &up.forward(graph, x)?)?),
-        }
+    /// What the last projection works on, and that projection.
+    fn inner(&self, graph: &Graph, x: &Tensor) -> CandleResult<(Tensor, &Linear)> {
+        Ok(match self {
+            Ffn::SwiGlu { gate, up, down } => (ops::swiglu(graph, &gate.forward(graph, x)?, &up.forward(graph, x)?)?, down),
+            Ffn::Gelu { up, down } => (ops::gelu(graph, &up.forward(graph, x)?)?, down),
+        })
     }
 }
 

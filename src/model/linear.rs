@@ -17,7 +17,11 @@ pub struct Linear {
 impl Linear {
     /// (…, in) → (…, out).
     pub fn forward(&self, graph: &Graph, x: &Tensor) -> Result<Tensor> {
-        ops::linear(graph, x, &self.weight, self.bias.as_ref(), self.transposed)
+        ops::linear(graph, x, &self.weight, self.bias.as_ref(), self.transposed, None)
+    }
+    /// As `forward`, added to `residual` (…, out).
+    pub fn forward_onto(&self, graph: &Graph, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        ops::linear(graph, x, &self.weight, self.bias.as_ref(), self.transposed, Some(residual))
     }
     /// The same numbers without a graph.
     pub fn detached(&self) -> Self {

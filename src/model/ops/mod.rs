@@ -1,54 +1,119 @@
 //! The decoder's ops: one function each, which takes the fused op where there is one and the composed path elsewhere.
+//! A graph goes through a whole pass: fused results are plain numbers to candle until `Graph::finish`.
 //! Deliberately not here: weights, and which op follows which (`decoder`).
 
+mod attention;
 pub mod composed;
+mod elementwise;
+mod embedding;
+mod graph;
+mod loss;
+mod matmul;
+mod norm;
+mod real;
+mod rotary;
+
+pub use graph::{Graph, Op};
 
 use candle_core::{Result, Tensor};
+use real::fusable;
 
-/// How the ops of one forward pass are kept for its backward pass.
-#[derive(Default)]
-pub struct Graph;
+/// x · Wᵀ + bias + residual: x (…, in), weight (out, in), or (in, out) where it is stored `transposed`; the residual
+/// has the shape of the result.
+pub fn linear(
+    graph: &Graph,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    transposed: bool,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    if !fusable(x) {
+        let y = composed::linear(x, weight, bias, transposed)?;
+        return match residual {
+            Some(r) => r + y,
+            None => Ok(y),
+        };
+    }
+    let args: Vec<&Tensor> = [Some(x), Some(weight), bias, residual].into_iter().flatten().collect();
+    graph.apply(matmul::Linear { transposed, bias: bias.is_some(), residual: residual.is_some() }, &args)
+}
 
-/// x · Wᵀ + bias: x (…, in), weight (out, in), or (in, out) where it is stored `transposed`.
-pub fn linear(_: &Graph, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, transposed: bool) -> Result<Tensor> {
-    composed::linear(x, weight, bias, transposed)
+/// a + b.
+pub fn add(graph: &Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if fusable(a) { graph.apply(elementwise::Add, &[a, b]) } else { a + b }
 }
-pub fn add(_: &Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    a + b
+
+/// RMSNorm over the last dimension.
+pub fn rms_norm(graph: &Graph, x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    if fusable(x) { graph.apply(norm::RmsNorm { eps }, &[x, weight]) } else { composed::rms_norm(x, weight, eps) }
 }
-pub fn rms_norm(_: &Graph, x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    composed::rms_norm(x, weight, eps)
+
+/// LayerNorm over the last dimension.
+pub fn layer_norm(graph: &Graph, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if fusable(x) { graph.apply(norm::LayerNorm { eps }, &[x, weight, bias]) } else { composed::layer_norm(x, weight, bias, eps) }
 }
-pub fn layer_norm(_: &Graph, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    composed::layer_norm(x, weight, bias, eps)
+
+/// Rotary positions: x (batch, time, heads · head_dim), cos and sin (time, head_dim / 2).
+pub fn rope(graph: &Graph, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    if fusable(x) { graph.apply(rotary::Rope, &[x, cos, sin]) } else { composed::rope(x, cos, sin) }
 }
-pub fn rope(_: &Graph, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    composed::rope(x, cos, sin)
-}
-pub fn attention(_: &Graph, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, kv_heads: usize) -> Result<Tensor> {
+
+/// Causal attention: q (batch, time, heads · d), k and v (batch, keys, kv_heads · d); the last query sees all keys.
+pub fn attention(graph: &Graph, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, kv_heads: usize) -> Result<Tensor> {
+    if fusable(q) {
+        return graph.apply(attention::Attention::new(heads, kv_heads), &[q, k, v]);
+    }
     composed::attention(q, k, v, heads, kv_heads)
 }
+
 /// Attention of queries, keys and values that stand side by side: (batch, time, 3 · heads · d).
-pub fn attention_packed(_: &Graph, qkv: &Tensor, heads: usize) -> Result<Tensor> {
+pub fn attention_packed(graph: &Graph, qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    if fusable(qkv) {
+        return graph.apply(attention::Attention::packed(heads), &[qkv]);
+    }
     let width = qkv.dim(2)? / 3;
     let part = |i| qkv.narrow(2, i * width, width);
     composed::attention(&part(0)?, &part(1)?, &part(2)?, heads, heads)
 }
-pub fn swiglu(_: &Graph, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    composed::swiglu(gate, up)
+
+/// silu(gate) · up.
+pub fn swiglu(graph: &Graph, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if fusable(gate) { graph.apply(elementwise::SwiGlu, &[gate, up]) } else { composed::swiglu(gate, up) }
 }
-pub fn gelu(_: &Graph, x: &Tensor) -> Result<Tensor> {
-    composed::gelu(x)
+
+/// GELU by the tanh approximation.
+pub fn gelu(graph: &Graph, x: &Tensor) -> Result<Tensor> {
+    if fusable(x) { graph.apply(elementwise::Gelu, &[x]) } else { composed::gelu(x) }
 }
-pub fn embedding(_: &Graph, table: &Tensor, ids: &Tensor) -> Result<Tensor> {
-    composed::embedding(table, ids)
+
+/// Rows of a table (rows, width) by ids (batch, time).
+pub fn embedding(graph: &Graph, table: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    if !fusable(table) {
+        return composed::embedding(table, ids);
+    }
+    let (batch, time) = ids.dims2()?;
+    graph.apply(embedding::Embedding { ids: ids.flatten_all()?.to_vec1()?, batch, time }, &[table])
 }
-pub fn multiply(_: &Graph, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    x * mask
+
+/// x · mask, of which the mask is a constant.
+pub fn mask(graph: &Graph, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    if fusable(x) { graph.apply(elementwise::Mask, &[x, mask]) } else { x * mask }
 }
-pub fn reshape(_: &Graph, x: &Tensor, dims: &[usize]) -> Result<Tensor> {
-    x.reshape(dims)
+
+/// The same numbers in other dimensions.
+pub fn reshape(graph: &Graph, x: &Tensor, dims: &[usize]) -> Result<Tensor> {
+    if fusable(x) { graph.reshape(x, dims) } else { x.reshape(dims) }
 }
+
+/// Σ weight · −log softmax(hidden · headᵀ)[target]: hidden (rows, width), head (vocab, width), targets and weights
+/// (rows). A scalar of candle's graph.
 pub fn cross_entropy(hidden: &Tensor, head: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    composed::cross_entropy(hidden, head, targets, weights)
+    if !fusable(hidden) {
+        return composed::cross_entropy(hidden, head, targets, weights);
+    }
+    let weights = weights.to_dtype(candle_core::DType::F32)?.to_vec1()?;
+    let graph = Graph::new();
+    let loss = graph.apply(loss::CrossEntropy::new(targets.to_vec1()?, weights), &[hidden, head])?;
+    graph.finish(loss)
 }

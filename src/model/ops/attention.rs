@@ -1,0 +1,292 @@
+//! Causal attention, fused: block by block over the queries, without the masked half, from the layout in which the
+//! projections leave queries, keys and values. Probabilities are computed again for the backward pass from one kept
+//! number a row (Dao et al. 2022, FlashAttention; here whole rows of keys fit into the cache, so no running maximum).
+//! Deliberately not here: positions (`rotary`) and the cache's growth.
+
+use super::graph::Op;
+use super::real::{Matrix, Real, Shared, by_dtype, gemm, largest, sum2, whole, wide};
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+use std::sync::OnceLock;
+
+/// Arguments: q (batch, time, heads · d), k and v (batch, keys, kv_heads · d), of which the last query sees all keys;
+/// or, `packed`, one (batch, time, 3 · heads · d). Gives (batch, time, heads · d).
+pub struct Attention {
+    heads: usize,
+    kv_heads: usize,
+    packed: bool,
+    /// log Σ exp of each row of scores: (batch, heads, time).
+    lse: OnceLock<Vec<f64>>,
+}
+
+/// Queries in a block.
+const BLOCK: usize = 64;
+/// Multiplications below which one thread is faster.
+const SERIAL: usize = 1 << 16;
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    time: usize,
+    keys: usize,
+    heads: usize,
+    kv_heads: usize,
+    d: usize,
+}
+
+/// Where head 0 of the first token stands, and the way from batch to batch and from token to token. Heads stand
+/// side by side.
+#[derive(Clone, Copy)]
+struct Place {
+    start: usize,
+    batch: usize,
+    token: usize,
+}
+
+impl Place {
+    fn of(x: &Tensor) -> Self {
+        let (layout, stride) = (x.layout(), x.stride());
+        Self { start: layout.start_offset(), batch: stride[0], token: stride[1] }
+    }
+    fn packed(width: usize, time: usize, part: usize, start: usize) -> Self {
+        Self { start: start + part * width, batch: 3 * width * time, token: 3 * width }
+    }
+    fn row(&self, b: usize, token: usize, head: usize, d: usize) -> usize {
+        self.start + b * self.batch + token * self.token + head * d
+    }
+}
+
+/// The last dimension has to lie in one piece; the others may have any strides.
+fn rows_in_one_piece(x: &Tensor) -> Result<Tensor> {
+    if x.stride().last() == Some(&1) { Ok(x.clone()) } else { x.contiguous() }
+}
+
+impl Attention {
+    pub fn new(heads: usize, kv_heads: usize) -> Self {
+        Self { heads, kv_heads, packed: false, lse: OnceLock::new() }
+    }
+    pub fn packed(heads: usize) -> Self {
+        Self { heads, kv_heads: heads, packed: true, lse: OnceLock::new() }
+    }
+
+    /// Queries, keys and values with their places. Packed, all three are one tensor.
+    fn inputs(&self, args: &[Tensor]) -> Result<(Sizes, [Tensor; 3], [Place; 3])> {
+        let q = rows_in_one_piece(&args[0])?;
+        let (batch, time, width) = q.dims3()?;
+        if self.packed {
+            let (q, width) = (q.contiguous()?, width / 3);
+            let start = q.layout().start_offset();
+            let sizes = Sizes { batch, time, keys: time, heads: self.heads, kv_heads: self.heads, d: width / self.heads };
+            self.check(sizes, 3 * width == args[0].dim(2)? && width % self.heads == 0, args)?;
+            return Ok((sizes, [q.clone(), q.clone(), q], [0, 1, 2].map(|i| Place::packed(width, time, i, start))));
+        }
+        let (k, v) = (rows_in_one_piece(&args[1])?, rows_in_one_piece(&args[2])?);
+        let keys = k.dim(1)?;
+        let sizes = Sizes { batch, time, keys, heads: self.heads, kv_heads: self.kv_heads, d: width / self.heads };
+        let fits = width % self.heads == 0
+            && self.heads % self.kv_heads == 0
+            && keys >= time
+            && k.dims() == [batch, keys, self.kv_heads * sizes.d]
+            && v.dims() == k.dims();
+        self.check(sizes, fits, args)?;
+        let places = [Place::of(&q), Place::of(&k), Place::of(&v)];
+        Ok((sizes, [q, k, v], places))
+    }
+    fn check(&self, sizes: Sizes, fits: bool, args: &[Tensor]) -> Result<()> {
+        if !fits || sizes.d == 0 {
+            let shapes: Vec<_> = args.iter().map(Tensor::dims).collect();
+            candle_core::bail!("attention of {} heads and {} key heads over {shapes:?}", self.heads, self.kv_heads);
+        }
+        Ok(())
+    }
+}
+
+/// Runs the tasks 0..n, over all threads where the work pays for it.
+fn tasks(n: usize, sizes: Sizes, f: impl Fn(usize) + Send + Sync) {
+    if sizes.batch * sizes.heads * sizes.time * sizes.keys * sizes.d < SERIAL {
+        (0..n).for_each(f);
+    } else {
+        (0..n).into_par_iter().for_each(f);
+    }
+}
+
+/// The inputs of one pass over one kind of number.
+struct Kernel<'a, T> {
+    sizes: Sizes,
+    data: [&'a [T]; 3],
+    places: [Place; 3],
+    scale: T,
+}
+
+impl<T: Real> Kernel<'_, T> {
+    /// Rows of a head of queries (0), keys (1) or values (2), from `token` on.
+    fn input(&self, which: usize, b: usize, token: usize, head: usize) -> Matrix<*const T> {
+        let place = &self.places[which];
+        let at = self.data[which].as_ptr().wrapping_add(place.row(b, token, head, self.sizes.d));
+        Matrix { at, rows: place.token, cols: 1 }
+    }
+
+    /// q · kᵀ of the queries i0..i1 with all keys that the last of them sees, into `scores` (i1 − i0, seen).
+    fn scores(&self, scores: &mut [T], (b, head): (usize, usize), i0: usize, i1: usize, seen: usize) {
+        let kv = head / (self.sizes.heads / self.sizes.kv_heads);
+        let dst = Matrix { at: scores.as_mut_ptr(), rows: seen, cols: 1 };
+        // SAFETY: shapes were checked against the layouts; `scores` is this task's own and long enough.
+        unsafe { gemm((i1 - i0, seen, self.sizes.d), dst, false, self.input(0, b, i0, head), self.input(1, b, 0, kv).t(), false) };
+    }
+
+    /// One head of one batch row: writes its part of `out`, and its part of `lse`.
+    fn forward(&self, (b, head): (usize, usize), out: Shared<T>, lse: &mut [f64]) {
+        let Sizes { time, keys, heads, kv_heads, d, .. } = self.sizes;
+        let before = keys - time;
+        let mut buffer = vec![T::of(0.0); BLOCK.min(time) * keys];
+        for i0 in (0..time).step_by(BLOCK) {
+            let i1 = (i0 + BLOCK).min(time);
+            let seen = before + i1;
+            let scores = &mut buffer[..(i1 - i0) * seen];
+            self.scores(scores, (b, head), i0, i1, seen);
+            wide(|| {
+                for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+                    lse[i0 + i] = softmax_row(row, before + i0 + i + 1, self.scale);
+                }
+            });
+            let dst = Matrix { at: out.at((b * time + i0) * heads * d + head * d), rows: heads * d, cols: 1 };
+            let lhs = Matrix { at: scores.as_ptr(), rows: seen, cols: 1 };
+            // SAFETY: these columns of these rows belong to this head alone.
+            unsafe { gemm((i1 - i0, d, seen), dst, false, lhs, self.input(2, b, 0, head / (heads / kv_heads)), false) };
+        }
+    }
+}
+
+/// Turns a row of scores into probabilities over the first `valid` keys, zeros elsewhere; returns log Σ exp.
+#[inline(always)]
+fn softmax_row<T: Real>(row: &mut [T], valid: usize, scale: T) -> f64 {
+    let (row, masked) = row.split_at_mut(valid);
+    masked.fill(T::of(0.0));
+    let top = largest(row) * scale;
+    for x in row.iter_mut() {
+        *x = (*x * scale - top).exp();
+    }
+    let sum = sum2(row, row, |x, _| x);
+    let inverse = T::of(1.0) / sum;
+    for x in row.iter_mut() {
+        *x *= inverse;
+    }
+    (top + sum.ln()).to_f64()
+}
+
+/// Where gradients go: the same shapes as the inputs, contiguous.
+struct Grads<T> {
+    to: [Shared<T>; 3],
+    places: [Place; 3],
+}
+
+impl<T: Real> Grads<T> {
+    fn rows(&self, which: usize, b: usize, token: usize, head: usize, d: usize) -> Matrix<*mut T> {
+        let place = &self.places[which];
+        Matrix { at: self.to[which].at(place.row(b, token, head, d)), rows: place.token, cols: 1 }
+    }
+}
+
+impl<T: Real> Kernel<'_, T> {
+    /// All query heads of one key head of one batch row, so that no two tasks add to the same keys.
+    fn backward(&self, (b, kv): (usize, usize), out: &[T], grad: &[T], lse: &[f64], to: &Grads<T>) {
+        let Sizes { time, keys, heads, kv_heads, d, .. } = self.sizes;
+        let before = keys - time;
+        let room = BLOCK.min(time) * keys;
+        let (mut p, mut ds) = (vec![T::of(0.0); room], vec![T::of(0.0); room]);
+        let group = heads / kv_heads;
+        for head in kv * group..(kv + 1) * group {
+            for i0 in (0..time).step_by(BLOCK) {
+                let i1 = (i0 + BLOCK).min(time);
+                let (n, seen) = (i1 - i0, before + i1);
+                let (p, ds) = (&mut p[..n * seen], &mut ds[..n * seen]);
+                self.scores(p, (b, head), i0, i1, seen);
+                let at = (b * time + i0) * heads * d + head * d;
+                let d_out = Matrix { at: grad.as_ptr().wrapping_add(at), rows: heads * d, cols: 1 };
+                let block = |s: &[T]| Matrix { at: s.as_ptr(), rows: seen, cols: 1 };
+                let dst = Matrix { at: ds.as_mut_ptr(), rows: seen, cols: 1 };
+                // SAFETY: `ds` is this task's own; grad has the shape of the output.
+                unsafe { gemm((n, seen, d), dst, false, d_out, self.input(2, b, 0, kv).t(), false) };
+                wide(|| {
+                    for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate() {
+                        let row = at + i * heads * d;
+                        // Σ p · dp = Σ out · grad: the output is already at hand.
+                        let delta = sum2(&out[row..row + d], &grad[row..row + d], |a, b| a * b);
+                        let lse = T::of(lse[(b * heads + head) * time + i0 + i]);
+                        scores_backward(p, ds, before + i0 + i + 1, self.scale, lse, delta);
+                    }
+                });
+                // SAFETY: rows of this query head, and keys and values of this key head, belong to this task alone.
+                unsafe {
+                    gemm((n, d, seen), to.rows(0, b, i0, head, d), false, block(ds), self.input(1, b, 0, kv), false);
+                    gemm((seen, d, n), to.rows(1, b, 0, kv, d), true, block(ds).t(), self.input(0, b, i0, head), false);
+                    gemm((seen, d, n), to.rows(2, b, 0, kv, d), true, block(p).t(), d_out, false);
+                }
+            }
+        }
+    }
+}
+
+/// p: scores to probabilities by their kept log Σ exp; ds: from the gradient of p to that of the unscaled scores.
+#[inline(always)]
+fn scores_backward<T: Real>(p: &mut [T], ds: &mut [T], valid: usize, scale: T, lse: T, delta: T) {
+    p[valid..].fill(T::of(0.0));
+    ds[valid..].fill(T::of(0.0));
+    for (p, ds) in p[..valid].iter_mut().zip(&mut ds[..valid]) {
+        *p = (*p * scale - lse).exp();
+        *ds = *p * (*ds - delta) * scale;
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+    fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
+        let (sizes, tensors, places) = self.inputs(args)?;
+        let Sizes { batch, time, heads, d, .. } = sizes;
+        let storages = tensors.each_ref().map(|t| t.storage_and_layout().0);
+        let mut lse = vec![0f64; batch * heads * time];
+        let out = by_dtype!(tensors[0].dtype(), T => {
+            let data = [whole::<T>(&storages[0])?, whole::<T>(&storages[1])?, whole::<T>(&storages[2])?];
+            let kernel = Kernel { sizes, data, places, scale: T::of(1.0 / (d as f64).sqrt()) };
+            let mut out = vec![T::of(0.0); batch * time * heads * d];
+            let (shared, kept) = (Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr()));
+            tasks(batch * heads, sizes, |task| {
+                // SAFETY: each task has a row of `lse` of its own.
+                let lse = unsafe { std::slice::from_raw_parts_mut(kept.at(task * time), time) };
+                kernel.forward((task / heads, task % heads), shared, lse);
+            });
+            Tensor::from_vec(out, (batch, time, heads * d), tensors[0].device())?
+        });
+        let _ = self.lse.set(lse);
+        Ok(out)
+    }
+
+    fn backward(&self, args: &[Tensor], out: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let (sizes, tensors, places) = self.inputs(args)?;
+        let Sizes { batch, time, keys, heads, kv_heads, d } = sizes;
+        let Some(lse) = self.lse.get() else { candle_core::bail!("attention's backward pass came before its forward pass") };
+        let (out, grad) = (out.contiguous()?, grad.contiguous()?);
+        let storages = tensors.each_ref().map(|t| t.storage_and_layout().0);
+        let ((so, lo), (sg, lg)) = (out.storage_and_layout(), grad.storage_and_layout());
+        by_dtype!(grad.dtype(), T => {
+            let data = [whole::<T>(&storages[0])?, whole::<T>(&storages[1])?, whole::<T>(&storages[2])?];
+            let kernel = Kernel { sizes, data, places, scale: T::of(1.0 / (d as f64).sqrt()) };
+            let (out, g) = (super::real::view::<T>(&so, lo)?, super::real::view::<T>(&sg, lg)?);
+            let (width, kv_width) = (heads * d, kv_heads * d);
+            let (sizes3, widths) = if self.packed { (vec![3 * width * time], [0; 3]) } else { (vec![width * time, kv_width * keys, kv_width * keys], [width, kv_width, kv_width]) };
+            let mut room: Vec<Vec<T>> = sizes3.iter().map(|n| vec![T::of(0.0); n * batch]).collect();
+            let to = if self.packed {
+                let all = Shared(room[0].as_mut_ptr());
+                Grads { to: [all; 3], places: [0, 1, 2].map(|i| Place::packed(width, time, i, 0)) }
+            } else {
+                let place = |i: usize, rows: usize| Place { start: 0, batch: rows * widths[i], token: widths[i] };
+                let to = [Shared(room[0].as_mut_ptr()), Shared(room[1].as_mut_ptr()), Shared(room[2].as_mut_ptr())];
+                Grads { to, places: [place(0, time), place(1, keys), place(2, keys)] }
+            };
+            tasks(batch * kv_heads, sizes, |task| kernel.backward((task / kv_heads, task % kv_heads), out, g, lse, &to));
+            room.into_iter().zip(args).map(|(v, a)| Ok(Some(Tensor::from_vec(v, a.shape(), a.device())?))).collect()
+        })
+    }
+}

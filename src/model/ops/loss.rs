@@ -1,0 +1,132 @@
+//! The head's product together with cross-entropy, in chunks of rows: all logits never stand in memory at once, and
+//! each chunk's gradient is made while its logits are there.
+//! Deliberately not here: means; the loop divides by its own denominators.
+
+use super::elementwise::scale;
+use super::graph::Op;
+use super::real::{Matrix, Real, by_dtype, gemm, largest, par_rows, product, sum2, view, wide};
+use candle_core::{Result, Tensor};
+use std::sync::OnceLock;
+
+/// Σ weight · −log softmax(hidden · headᵀ)[target]: arguments hidden (rows, width) and head (vocab, width).
+pub struct CrossEntropy {
+    /// A row of weight 0 is not looked at.
+    pub targets: Vec<u32>,
+    pub weights: Vec<f32>,
+    /// Gradients of the sum, made by the forward pass.
+    grads: OnceLock<(Option<Tensor>, Option<Tensor>)>,
+}
+
+/// Bytes of logits that are held at a time.
+const CHUNK_BYTES: usize = 4 << 20;
+
+impl CrossEntropy {
+    pub fn new(targets: Vec<u32>, weights: Vec<f32>) -> Self {
+        Self { targets, weights, grads: OnceLock::new() }
+    }
+
+    fn run<T: Real>(&self, hidden: &[T], head: &[T], (rows, width, vocab): (usize, usize, usize), needs: &[bool]) -> Result<Sums<T>> {
+        let chunk = (CHUNK_BYTES / (vocab * size_of::<T>()).max(1)).clamp(1, rows.max(1));
+        let mut d_hidden: Vec<T> = Vec::with_capacity(if needs[0] { rows * width } else { 0 });
+        let mut d_head = vec![T::of(0.0); if needs[1] { vocab * width } else { 0 }];
+        let mut loss = 0f64;
+        let mut losses = vec![T::of(0.0); rows];
+        for first in (0..rows).step_by(chunk) {
+            let n = chunk.min(rows - first);
+            let inputs = &hidden[first * width..(first + n) * width];
+            let mut logits = product((n, vocab, width), (inputs, false), (head, true), None)?;
+            self.rows(&mut logits, first, vocab, &mut losses[first..first + n]);
+            if needs[0] {
+                d_hidden.extend(product((n, width, vocab), (&logits, false), (head, false), None)?);
+            }
+            if needs[1] {
+                let dst = Matrix { at: d_head.as_mut_ptr(), rows: width, cols: 1 };
+                let lhs = Matrix { at: logits.as_ptr(), rows: vocab, cols: 1 };
+                let rhs = Matrix { at: inputs.as_ptr(), rows: width, cols: 1 };
+                // SAFETY: `d_head` has vocab · width numbers and is ours alone, `logits` n · vocab, `inputs` n · width.
+                unsafe { gemm((vocab, width, n), dst, true, lhs.t(), rhs, true) };
+            }
+        }
+        for x in losses {
+            loss += x.to_f64();
+        }
+        Ok(Sums { loss, d_hidden, d_head })
+    }
+
+    /// Each row of logits becomes its gradient, weight · (softmax − target), and its loss is written down.
+    fn rows<T: Real>(&self, logits: &mut [T], first: usize, vocab: usize, losses: &mut [T]) {
+        let kept = super::real::Shared(losses.as_mut_ptr());
+        par_rows(logits, vocab, |start, rows| {
+            wide(|| {
+                for (i, row) in rows.chunks_exact_mut(vocab).enumerate() {
+                    let at = start + i;
+                    let (target, weight) = (self.targets[first + at] as usize, T::of(f64::from(self.weights[first + at])));
+                    let loss = if weight == T::of(0.0) {
+                        row.fill(T::of(0.0));
+                        T::of(0.0)
+                    } else {
+                        loss_row(row, target, weight)
+                    };
+                    // SAFETY: every row has one place of its own.
+                    unsafe { *kept.at(at) = loss };
+                }
+            });
+        });
+    }
+}
+
+struct Sums<T> {
+    loss: f64,
+    d_hidden: Vec<T>,
+    d_head: Vec<T>,
+}
+
+#[inline(always)]
+fn loss_row<T: Real>(row: &mut [T], target: usize, weight: T) -> T {
+    let top = largest(row);
+    let chosen = row[target] - top;
+    for x in row.iter_mut() {
+        *x = (*x - top).exp();
+    }
+    let sum = sum2(row, row, |x, _| x);
+    let share = weight / sum;
+    for x in row.iter_mut() {
+        *x *= share;
+    }
+    row[target] -= weight;
+    weight * (sum.ln() - chosen)
+}
+
+impl Op for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+    fn forward(&self, args: &[Tensor], needs: &[bool]) -> Result<Tensor> {
+        let (hidden, head) = (args[0].contiguous()?, args[1].contiguous()?);
+        let ((rows, width), (vocab, inputs)) = (hidden.dims2()?, head.dims2()?);
+        if inputs != width || self.targets.len() != rows || self.weights.len() != rows {
+            candle_core::bail!("cross-entropy of {:?} with a head of {:?} and {} targets", hidden.dims(), head.dims(), self.targets.len());
+        }
+        let beyond = self.targets.iter().zip(&self.weights).find(|(t, w)| **w != 0.0 && **t as usize >= vocab);
+        if let Some((target, _)) = beyond {
+            candle_core::bail!("target {target} is beyond the vocabulary of {vocab}");
+        }
+        let ((sh, lh), (sw, lw)) = (hidden.storage_and_layout(), head.storage_and_layout());
+        by_dtype!(hidden.dtype(), T => {
+            let sums = self.run(view::<T>(&sh, lh)?, view::<T>(&sw, lw)?, (rows, width, vocab), needs)?;
+            let keep = |v: Vec<T>, needed: bool, like: &Tensor| -> Result<Option<Tensor>> {
+                if needed { Ok(Some(Tensor::from_vec(v, like.shape(), like.device())?)) } else { Ok(None) }
+            };
+            let _ = self.grads.set((keep(sums.d_hidden, needs[0], &hidden)?, keep(sums.d_head, needs[1], &head)?));
+            Tensor::from_vec(vec![T::of(sums.loss)], (), hidden.device())
+        })
+    }
+    fn backward(&self, _: &[Tensor], _: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let Some((d_hidden, d_head)) = self.grads.get() else {
+            candle_core::bail!("cross-entropy's backward pass came before its forward pass");
+        };
+        let factor = grad.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+        let scaled = |g: &Option<Tensor>| g.as_ref().map(|g| scale(g, factor)).transpose();
+        Ok(vec![scaled(d_hidden)?, scaled(d_head)?])
+    }
+}

@@ -1,0 +1,362 @@
+//! Gradients against differences in f64: of every op, fused and composed, with odd shapes and strides, and of every
+//! parameter of every family; and what a pass leaves behind.
+//! Deliberately not here: values that other programs computed (`model_reference`).
+
+use candle_core::{D, DType, Device, Result, Tensor, Var};
+use weightroom::model::config::Config;
+use weightroom::model::decoder::{Cache, Decoder, Pass, backward};
+use weightroom::model::ops::{self, Graph, composed};
+use weightroom::recipe::ModelSection;
+use weightroom::rng::Stream;
+
+fn random(shape: &[usize], seed: &str) -> Tensor {
+    let mut stream = Stream::new(5, seed);
+    let values: Vec<f64> = (0..shape.iter().product()).map(|_| stream.normal()).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn vars(shapes: &[&[usize]]) -> Vec<Var> {
+    shapes.iter().enumerate().map(|(i, s)| Var::from_tensor(&random(s, &format!("input {i}"))).unwrap()).collect()
+}
+
+/// A scalar in which every number of `out` counts differently.
+fn scalar(out: &Tensor) -> Tensor {
+    (out * random(out.dims(), "weights of the result")).unwrap().sum_all().unwrap()
+}
+
+/// Compares each gradient with (f(x + h) − f(x − h)) / 2h.
+fn check(name: &str, vars: &[Var], f: impl Fn() -> Tensor) {
+    let grads = f().backward().unwrap();
+    for (i, var) in vars.iter().enumerate() {
+        let grad = grads.get(var).unwrap_or_else(|| panic!("{name}: input {i} got no gradient"));
+        let grad = grad.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let start = var.as_tensor().copy().unwrap();
+        let values = start.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let size = grad.iter().fold(1e-3f64, |m, g| m.max(g.abs()));
+        let at = |j: usize, h: f64| {
+            let mut moved = values.clone();
+            moved[j] += h;
+            var.set(&Tensor::from_vec(moved, start.shape(), &Device::Cpu).unwrap()).unwrap();
+            f().to_scalar::<f64>().unwrap()
+        };
+        let step = (values.len() / 24).max(1);
+        for j in (0..values.len()).step_by(step) {
+            let h = 1e-5;
+            let expected = (at(j, h) - at(j, -h)) / (2.0 * h);
+            let off = (grad[j] - expected).abs() / size;
+            assert!(off < 1e-6, "{name}: input {i}, number {j}: {} where differences say {expected}", grad[j]);
+        }
+        var.set(&start).unwrap();
+    }
+}
+
+fn same(name: &str, a: &Tensor, b: &Tensor) {
+    assert_eq!(a.dims(), b.dims(), "{name}");
+    let off = (a - b).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
+    assert!(off < 1e-10, "{name}: fused and composed differ by {off}");
+}
+
+/// Checks an op in both forms: their values against each other, their gradients against differences.
+fn both(name: &str, vars: &[Var], fused: impl Fn(&Graph) -> Result<Tensor>, composed: impl Fn() -> Result<Tensor>) {
+    let run = || {
+        let graph = Graph::new();
+        let out = fused(&graph).unwrap();
+        graph.finish(out).unwrap()
+    };
+    same(name, &run(), &composed().unwrap());
+    check(name, vars, || scalar(&run()));
+    check(&format!("{name}, composed"), vars, || scalar(&composed().unwrap()));
+}
+
+#[test]
+fn norms() {
+    for n in [1, 5, 16, 37] {
+        let v = vars(&[&[2, 3, n], &[n], &[n]]);
+        both("rms_norm", &v[..2], |g| ops::rms_norm(g, &v[0], &v[1], 1e-5), || composed::rms_norm(&v[0], &v[1], 1e-5));
+        both("layer_norm", &v, |g| ops::layer_norm(g, &v[0], &v[1], &v[2], 1e-5), || composed::layer_norm(&v[0], &v[1], &v[2], 1e-5));
+    }
+    // More rows than one chunk holds, and a transposed input.
+    let v = vars(&[&[3, 6000], &[3], &[3]]);
+    let x = || v[0].t().unwrap();
+    both("rms_norm, strided", &v[..2], |g| ops::rms_norm(g, &x(), &v[1], 1e-5), || composed::rms_norm(&x().contiguous()?, &v[1], 1e-5));
+    let plain = || x().contiguous().unwrap();
+    both("layer_norm, strided", &v, |g| ops::layer_norm(g, &x(), &v[1], &v[2], 1e-5), || composed::layer_norm(&plain(), &v[1], &v[2], 1e-5));
+}
+
+#[test]
+fn linear_layers_in_both_layouts_with_bias_and_residual() {
+    let v = vars(&[&[2, 3, 5], &[7, 5], &[7], &[2, 3, 7], &[5, 7]]);
+    for (name, w, transposed) in [("linear", &v[1], false), ("conv1d", &v[4], true)] {
+        let used = [v[0].clone(), w.clone(), v[2].clone(), v[3].clone()];
+        let whole = || composed::linear(&v[0], w, Some(&v[2]), transposed)? + v[3].as_tensor();
+        both(name, &used, |g| ops::linear(g, &v[0], w, Some(&v[2]), transposed, Some(&v[3])), whole);
+        both(name, &used[..2], |g| ops::linear(g, &v[0], w, None, transposed, None), || composed::linear(&v[0], w, None, transposed));
+        both(name, &used[..3], |g| ops::linear(g, &v[0], w, Some(&v[2]), transposed, None), || {
+            composed::linear(&v[0], w, Some(&v[2]), transposed)
+        });
+    }
+    // Strided input and weight.
+    let v = vars(&[&[5, 6], &[5, 7]]);
+    both("linear, strided", &v, |g| ops::linear(g, &v[0].t()?, &v[1].t()?, None, false, None), || {
+        composed::linear(&v[0].t()?.contiguous()?, &v[1].t()?.contiguous()?, None, false)
+    });
+}
+
+#[test]
+fn rotary_positions() {
+    let (time, half) = (5, 3);
+    let angles = random(&[time, half], "angles");
+    let (cos, sin) = (angles.cos().unwrap(), angles.sin().unwrap());
+    let v = vars(&[&[2, time, 4 * half]]);
+    both("rope", &v, |g| ops::rope(g, &v[0], &cos, &sin), || composed::rope(&v[0], &cos, &sin));
+}
+
+#[test]
+fn attention_with_grouped_heads_blocks_and_more_keys_than_queries() {
+    for (time, keys, heads, kv_heads, d) in [(1, 1, 1, 1, 1), (3, 3, 4, 2, 5), (70, 70, 2, 1, 3), (2, 9, 6, 2, 4), (67, 80, 1, 1, 2)] {
+        let v = vars(&[&[2, time, heads * d], &[2, keys, kv_heads * d], &[2, keys, kv_heads * d]]);
+        both("attention", &v, |g| ops::attention(g, &v[0], &v[1], &v[2], heads, kv_heads), || {
+            composed::attention(&v[0], &v[1], &v[2], heads, kv_heads)
+        });
+    }
+    // Parts of longer buffers, as a cache hands them out.
+    let v = vars(&[&[2, 4, 6], &[2, 11, 6], &[2, 11, 6]]);
+    let part = |i: usize| v[i].narrow(1, 0, 7).unwrap();
+    both("attention, strided", &v, |g| ops::attention(g, &v[0], &part(1), &part(2), 2, 2), || {
+        composed::attention(&v[0], &part(1), &part(2), 2, 2)
+    });
+    let v = vars(&[&[2, 66, 3 * 8]]);
+    let third = |i: usize| v[0].narrow(2, i * 8, 8);
+    both("attention, packed", &v, |g| ops::attention_packed(g, &v[0], 2), || {
+        composed::attention(&third(0)?, &third(1)?, &third(2)?, 2, 2)
+    });
+}
+
+#[test]
+fn activations_sums_and_masks() {
+    let v = vars(&[&[3, 7], &[3, 7]]);
+    both("swiglu", &v, |g| ops::swiglu(g, &v[0], &v[1]), || composed::swiglu(&v[0], &v[1]));
+    both("gelu", &v[..1], |g| ops::gelu(g, &v[0]), || composed::gelu(&v[0]));
+    both("add", &v, |g| ops::add(g, &v[0], &v[1]), || v[0].as_tensor() + v[1].as_tensor());
+    let mask = random(&[3, 7], "mask");
+    both("mask", &v[..1], |g| ops::mask(g, &v[0], &mask), || v[0].as_tensor() * &mask);
+    both("reshape", &v[..1], |g| ops::reshape(g, &v[0], &[7, 3]), || v[0].reshape((7, 3)));
+    // A tensor that is used twice collects both gradients.
+    both("twice", &v[..1], |g| ops::add(g, &ops::gelu(g, &v[0])?, &v[0]), || composed::gelu(&v[0])? + v[0].as_tensor());
+    let v = vars(&[&[7, 3], &[7, 3]]);
+    both("swiglu, strided", &v, |g| ops::swiglu(g, &v[0].t()?, &v[1].t()?), || composed::swiglu(&v[0].t()?, &v[1].t()?));
+}
+
+#[test]
+fn embeddings_add_up_the_gradients_of_repeated_ids() {
+    let v = vars(&[&[19, 3]]);
+    let ids = Tensor::new(&[[4u32, 0, 4, 18], [4, 2, 0, 17]], &Device::Cpu).unwrap();
+    both("embedding", &v, |g| ops::embedding(g, &v[0], &ids), || composed::embedding(&v[0], &ids));
+}
+
+#[test]
+fn cross_entropy_with_weights_and_ignored_rows() {
+    let v = vars(&[&[6, 5], &[11, 5]]);
+    let targets = Tensor::new(&[3u32, 0, 10, 7, 7, 1], &Device::Cpu).unwrap();
+    let weights = Tensor::new(&[1f32, 0.5, 0.0, 2.0, 1.0, 0.0], &Device::Cpu).unwrap();
+    let fused = || ops::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap();
+    same("cross_entropy", &fused(), &composed::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap());
+    check("cross_entropy", &v, || (fused() * 0.7).unwrap());
+    check("cross_entropy, composed", &v, || composed::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap());
+    // A target beyond the vocabulary is an error where it counts, and nothing where it does not.
+    let beyond = Tensor::new(&[3u32, 0, 999, 7, 7, 1], &Device::Cpu).unwrap();
+    assert_eq!(ops::cross_entropy(&v[0], &v[1], &beyond, &weights).unwrap().to_scalar::<f64>().unwrap(), fused().to_scalar::<f64>().unwrap());
+    let ones = Tensor::ones(6, DType::F32, &Device::Cpu).unwrap();
+    assert!(ops::cross_entropy(&v[0], &v[1], &beyond, &ones).unwrap_err().to_string().contains("999"));
+}
+
+#[test]
+fn cross_entropy_in_several_chunks_equals_one() {
+    // 700 rows of 1,000 logits in f64 are more than one chunk holds.
+    let v = vars(&[&[700, 4], &[1000, 4]]);
+    let targets: Vec<u32> = (0..700).map(|i| i * 13 % 1000).collect();
+    let targets = Tensor::from_vec(targets, 700, &Device::Cpu).unwrap();
+    let weights = Tensor::ones(700, DType::F32, &Device::Cpu).unwrap();
+    let a = ops::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap();
+    let b = composed::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap();
+    let (ga, gb) = (a.backward().unwrap(), b.backward().unwrap());
+    assert!(((a - b).unwrap().to_scalar::<f64>().unwrap()).abs() < 1e-8);
+    for var in &v {
+        same("chunked gradient", ga.get(var).unwrap(), gb.get(var).unwrap());
+    }
+}
+
+fn small(family: &str, tied: bool) -> Config {
+    let section = ModelSection {
+        family: family.into(),
+        layers: 2,
+        heads: 4,
+        kv_heads: (family != "gpt2").then_some(2),
+        head_dim: (family == "qwen3").then_some(6),
+        width: 16,
+        ffn: Some(20),
+        context: 9,
+        tied: Some(tied),
+        init_std: 0.3,
+        ..ModelSection::default()
+    };
+    Config::from_recipe(&section, 13, None).unwrap()
+}
+
+fn models() -> Vec<(String, Decoder)> {
+    let mut list = Vec::new();
+    for family in ["llama", "qwen3", "gpt2"] {
+        for tied in [true, false] {
+            let decoder = Decoder::new(small(family, tied), 3, DType::F64, &Device::Cpu).unwrap();
+            // Norms of ones and biases of zeros would hide mistakes.
+            for p in decoder.params() {
+                let moved = (p.var.as_tensor() + (random(p.var.dims(), &p.name) * 0.1).unwrap()).unwrap();
+                p.var.set(&moved).unwrap();
+            }
+            list.push((format!("{family}, {}", if tied { "tied" } else { "untied" }), decoder));
+        }
+    }
+    list
+}
+
+fn batch() -> (Tensor, Tensor, Tensor) {
+    let ids = Tensor::new(&[[1u32, 5, 5, 12, 0, 3, 7], [2, 2, 9, 4, 11, 6, 8]], &Device::Cpu).unwrap();
+    let targets = Tensor::new(&[[5u32, 5, 12, 0, 3, 7, 1], [2, 9, 4, 11, 6, 8, 10]], &Device::Cpu).unwrap();
+    let weights = Tensor::new(&[[1f32, 1., 1., 0., 1., 1., 1.], [0.5, 1., 1., 1., 1., 0., 1.]], &Device::Cpu).unwrap();
+    (ids, targets, weights)
+}
+
+fn loss(decoder: &Decoder, pass: &mut Pass) -> Tensor {
+    let (ids, targets, weights) = batch();
+    let hidden = decoder.hidden(&ids, pass).unwrap();
+    decoder.loss_sum(&hidden, &targets, &weights).unwrap()
+}
+
+#[test]
+fn every_parameter_of_every_family() {
+    for (name, decoder) in models() {
+        assert_eq!(decoder.params().iter().map(|p| p.var.elem_count() as u64).sum::<u64>(), decoder.config().parameters());
+        let vars: Vec<Var> = decoder.params().iter().map(|p| p.var.clone()).collect();
+        check(&name, &vars, || loss(&decoder, &mut Pass::default()));
+    }
+}
+
+#[test]
+fn gradients_pass_through_dropout_and_through_logits() {
+    for (name, decoder) in models() {
+        let mut config = decoder.config().clone();
+        config.dropout = 0.4;
+        let dropping = Decoder::new(config, 3, DType::F64, &Device::Cpu).unwrap();
+        let vars: Vec<Var> = dropping.params().iter().map(|p| p.var.clone()).collect();
+        let with = || loss(&dropping, &mut Pass { cache: None, dropout: Some(&mut Stream::new(1, "dropout")) });
+        check(&format!("{name}, dropout"), &vars, with);
+        let without = loss(&dropping, &mut Pass::default()).to_scalar::<f64>().unwrap();
+        assert!((with().to_scalar::<f64>().unwrap() - without).abs() > 1e-6, "{name}: dropout dropped nothing");
+
+        let vars: Vec<Var> = decoder.params().iter().map(|p| p.var.clone()).collect();
+        let (ids, _, _) = batch();
+        check(&format!("{name}, logits"), &vars[..1], || {
+            let hidden = decoder.hidden(&ids, &mut Pass::default()).unwrap();
+            scalar(&composed::softmax(&decoder.logits(&hidden).unwrap()).unwrap())
+        });
+    }
+}
+
+#[test]
+fn a_pass_runs_the_same_bit_for_bit_and_backward_once() {
+    for (name, decoder) in models() {
+        let run = || {
+            let mut grads = backward(&loss(&decoder, &mut Pass::default())).unwrap();
+            let all: Vec<Vec<f64>> = decoder
+                .params()
+                .iter()
+                .map(|p| grads.remove(&p.var).unwrap_or_else(|| panic!("{name}: {} got no gradient", p.name)))
+                .map(|g| g.flatten_all().unwrap().to_vec1().unwrap())
+                .collect();
+            all
+        };
+        assert_eq!(run(), run(), "{name}");
+        let once = loss(&decoder, &mut Pass::default());
+        backward(&once).unwrap();
+        assert!(backward(&once).unwrap_err().to_string().contains("runs once"), "{name}");
+    }
+}
+
+#[test]
+fn a_detached_decoder_has_no_graph_and_sees_updates() {
+    for (name, decoder) in models() {
+        let detached = decoder.detached();
+        let before = loss(&detached, &mut Pass::default());
+        assert!(!before.track_op(), "{name}");
+        assert!(!decoder.detached().logits(&detached.hidden(&batch().0, &mut Pass::default()).unwrap()).unwrap().track_op(), "{name}");
+        let param = &decoder.params()[decoder.params().len() / 2];
+        param.var.set(&(param.var.as_tensor() * 1.5).unwrap()).unwrap();
+        let after = loss(&detached, &mut Pass::default()).to_scalar::<f64>().unwrap();
+        assert_ne!(before.to_scalar::<f64>().unwrap(), after, "{name}");
+        assert_eq!(loss(&decoder, &mut Pass::default()).to_scalar::<f64>().unwrap(), after, "{name}");
+    }
+}
+
+#[test]
+fn a_cache_gives_what_a_full_pass_gives() {
+    for (name, decoder) in models() {
+        let (ids, _, _) = batch();
+        let full = decoder.hidden(&ids, &mut Pass::default()).unwrap();
+        let mut cache = Cache::new();
+        let step = |from: usize, n: usize, cache: &mut Cache| {
+            let part = ids.narrow(1, from, n).unwrap();
+            let hidden = decoder.hidden(&part, &mut Pass { cache: Some(cache), dropout: None }).unwrap();
+            assert!(!hidden.track_op(), "{name}");
+            same(&name, &hidden, &full.narrow(1, from, n).unwrap().detach());
+        };
+        step(0, 3, &mut cache);
+        step(3, 1, &mut cache);
+        step(4, 3, &mut cache);
+        assert_eq!(cache.len(), 7);
+        cache.truncate(2).unwrap();
+        step(2, 4, &mut cache);
+        assert!(cache.truncate(7).is_err());
+    }
+}
+
+#[test]
+fn a_long_cache_grows_without_losing_what_it_holds() {
+    let mut config = small("llama", true);
+    config.context = 400;
+    let decoder = Decoder::new(config, 8, DType::F64, &Device::Cpu).unwrap();
+    let ids: Vec<u32> = (0..300).map(|i| i * 7 % 13).collect();
+    let ids = Tensor::from_vec(ids, (1, 300), &Device::Cpu).unwrap();
+    let full = decoder.hidden(&ids, &mut Pass::default()).unwrap().detach();
+    let mut cache = Cache::new();
+    let mut parts = Vec::new();
+    for (from, n) in [(0, 100), (100, 29), (129, 1), (130, 170)] {
+        parts.push(decoder.hidden(&ids.narrow(1, from, n).unwrap(), &mut Pass { cache: Some(&mut cache), dropout: None }).unwrap());
+    }
+    same("grown cache", &Tensor::cat(&parts, 1).unwrap(), &full);
+}
+
+#[test]
+fn foreign_ids_and_too_long_texts_are_refused() {
+    for (name, decoder) in models() {
+        let ids = Tensor::new(&[[1u32, 13]], &Device::Cpu).unwrap();
+        let message = decoder.hidden(&ids, &mut Pass::default()).unwrap_err().to_string();
+        assert!(message.contains("token 13") && message.contains("vocabulary of 13"), "{name}: {message}");
+        let long = Tensor::zeros((1, 10), DType::U32, &Device::Cpu).unwrap();
+        let result = decoder.hidden(&long, &mut Pass::default());
+        assert_eq!(result.is_err(), name.starts_with("gpt2"), "{name}");
+    }
+}
+
+#[test]
+fn fused_and_composed_decoders_agree_in_half_precision() {
+    for (name, decoder) in models() {
+        let half = Decoder::new(decoder.config().clone(), 3, DType::BF16, &Device::Cpu).unwrap();
+        let full = Decoder::new(decoder.config().clone(), 3, DType::F32, &Device::Cpu).unwrap();
+        let wide = |t: Tensor| t.to_dtype(DType::F32).unwrap().to_scalar::<f32>().unwrap();
+        let (a, b) = (wide(loss(&half, &mut Pass::default())), wide(loss(&full, &mut Pass::default())));
+        assert!((a / b - 1.0).abs() < 0.05, "{name}: {a} and {b}");
+        let grads = backward(&loss(&half, &mut Pass::default())).unwrap();
+        assert!(half.params().iter().all(|p| grads.get(&p.var).is_some()), "{name}");
+        assert_eq!(half.logits(&half.hidden(&batch().0, &mut Pass::default()).unwrap()).unwrap().dim(D::Minus1).unwrap(), 13);
+    }
+}

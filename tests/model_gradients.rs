@@ -80,7 +80,12 @@ fn norms() {
     let x = || v[0].t().unwrap();
     both("rms_norm, strided", &v[..2], |g| ops::rms_norm(g, &x(), &v[1], 1e-5), || composed::rms_norm(&x().contiguous()?, &v[1], 1e-5));
     let plain = || x().contiguous().unwrap();
-    both("layer_norm, strided", &v, |g| ops::layer_norm(g, &x(), &v[1], &v[2], 1e-5), || composed::layer_norm(&plain(), &v[1], &v[2], 1e-5));
+    both(
+        "layer_norm, strided",
+        &v,
+        |g| ops::layer_norm(g, &x(), &v[1], &v[2], 1e-5),
+        || composed::layer_norm(&plain(), &v[1], &v[2], 1e-5),
+    );
 }
 
 #[test]
@@ -91,15 +96,21 @@ fn linear_layers_in_both_layouts_with_bias_and_residual() {
         let whole = || composed::linear(&v[0], w, Some(&v[2]), transposed)? + v[3].as_tensor();
         both(name, &used, |g| ops::linear(g, &v[0], w, Some(&v[2]), transposed, Some(&v[3])), whole);
         both(name, &used[..2], |g| ops::linear(g, &v[0], w, None, transposed, None), || composed::linear(&v[0], w, None, transposed));
-        both(name, &used[..3], |g| ops::linear(g, &v[0], w, Some(&v[2]), transposed, None), || {
-            composed::linear(&v[0], w, Some(&v[2]), transposed)
-        });
+        both(
+            name,
+            &used[..3],
+            |g| ops::linear(g, &v[0], w, Some(&v[2]), transposed, None),
+            || composed::linear(&v[0], w, Some(&v[2]), transposed),
+        );
     }
     // Strided input and weight.
     let v = vars(&[&[5, 6], &[5, 7]]);
-    both("linear, strided", &v, |g| ops::linear(g, &v[0].t()?, &v[1].t()?, None, false, None), || {
-        composed::linear(&v[0].t()?.contiguous()?, &v[1].t()?.contiguous()?, None, false)
-    });
+    both(
+        "linear, strided",
+        &v,
+        |g| ops::linear(g, &v[0].t()?, &v[1].t()?, None, false, None),
+        || composed::linear(&v[0].t()?.contiguous()?, &v[1].t()?.contiguous()?, None, false),
+    );
 }
 
 #[test]
@@ -115,21 +126,25 @@ fn rotary_positions() {
 fn attention_with_grouped_heads_blocks_and_more_keys_than_queries() {
     for (time, keys, heads, kv_heads, d) in [(1, 1, 1, 1, 1), (3, 3, 4, 2, 5), (70, 70, 2, 1, 3), (2, 9, 6, 2, 4), (67, 80, 1, 1, 2)] {
         let v = vars(&[&[2, time, heads * d], &[2, keys, kv_heads * d], &[2, keys, kv_heads * d]]);
-        both("attention", &v, |g| ops::attention(g, &v[0], &v[1], &v[2], heads, kv_heads), || {
-            composed::attention(&v[0], &v[1], &v[2], heads, kv_heads)
-        });
+        both(
+            "attention",
+            &v,
+            |g| ops::attention(g, &v[0], &v[1], &v[2], heads, kv_heads),
+            || composed::attention(&v[0], &v[1], &v[2], heads, kv_heads),
+        );
     }
     // Parts of longer buffers, as a cache hands them out.
     let v = vars(&[&[2, 4, 6], &[2, 11, 6], &[2, 11, 6]]);
     let part = |i: usize| v[i].narrow(1, 0, 7).unwrap();
-    both("attention, strided", &v, |g| ops::attention(g, &v[0], &part(1), &part(2), 2, 2), || {
-        composed::attention(&v[0], &part(1), &part(2), 2, 2)
-    });
+    both(
+        "attention, strided",
+        &v,
+        |g| ops::attention(g, &v[0], &part(1), &part(2), 2, 2),
+        || composed::attention(&v[0], &part(1), &part(2), 2, 2),
+    );
     let v = vars(&[&[2, 66, 3 * 8]]);
     let third = |i: usize| v[0].narrow(2, i * 8, 8);
-    both("attention, packed", &v, |g| ops::attention_packed(g, &v[0], 2), || {
-        composed::attention(&third(0)?, &third(1)?, &third(2)?, 2, 2)
-    });
+    both("attention, packed", &v, |g| ops::attention_packed(g, &v[0], 2), || composed::attention(&third(0)?, &third(1)?, &third(2)?, 2, 2));
 }
 
 #[test]
@@ -165,7 +180,10 @@ fn cross_entropy_with_weights_and_ignored_rows() {
     check("cross_entropy, composed", &v, || composed::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap());
     // A target beyond the vocabulary is an error where it counts, and nothing where it does not.
     let beyond = Tensor::new(&[3u32, 0, 999, 7, 7, 1], &Device::Cpu).unwrap();
-    assert_eq!(ops::cross_entropy(&v[0], &v[1], &beyond, &weights).unwrap().to_scalar::<f64>().unwrap(), fused().to_scalar::<f64>().unwrap());
+    assert_eq!(
+        ops::cross_entropy(&v[0], &v[1], &beyond, &weights).unwrap().to_scalar::<f64>().unwrap(),
+        fused().to_scalar::<f64>().unwrap()
+    );
     let ones = Tensor::ones(6, DType::F32, &Device::Cpu).unwrap();
     assert!(ops::cross_entropy(&v[0], &v[1], &beyond, &ones).unwrap_err().to_string().contains("999"));
 }

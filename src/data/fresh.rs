@@ -8,9 +8,9 @@ use crate::report::{Level, Monitor, Report};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
-use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString};
+use tokenizers::{PreTokenizer, PreTokenizerWrapper, Trainer};
 
 /// The kinds of new tokenizers, for messages and help.
 pub const KINDS: [&str; 3] = ["char", "byte", "bpe"];
@@ -36,7 +36,8 @@ pub fn train(kind: &str, vocab: usize, special: &[&str], sources: &[Source], mon
         "byte" => byte_json(special),
         "bpe" => return bpe(vocab, special, sources, monitor),
         other => {
-            let nearest = KINDS.iter().find(|k| strsim::damerau_levenshtein(k, other) <= 2);
+            let distance = |k: &&&str| strsim::damerau_levenshtein(k, other);
+            let nearest = KINDS.iter().min_by_key(distance).filter(|k| distance(k) <= 2);
             let hint = nearest.map(|k| format!("did you mean {k}? ")).unwrap_or_default();
             return Err(DataError::Other(format!(
                 "tokenizer kind “{}” is unknown; {hint}write one of {}",
@@ -109,30 +110,25 @@ fn bpe(vocab: usize, special: &[&str], sources: &[Source], monitor: &dyn Monitor
     let fault =
         |e: tokenizers::Error| DataError::Other(format!("training the tokenizer failed: {}; check the text", visible(&e.to_string())));
     let words = ByteLevel::new(false, false, true);
-    let mut tokenizer = tokenizers::Tokenizer::new(ModelWrapper::BPE(BPE::default()));
-    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(words)));
-    tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(words)));
-    let trainer = BpeTrainerBuilder::new()
+    let mut trainer = BpeTrainerBuilder::new()
         .show_progress(false)
         .vocab_size(vocab)
         .min_frequency(MIN_PAIR_COUNT)
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .special_tokens(special.iter().map(|s| AddedToken::from(*s, true)).collect())
         .build();
-    let mut trainer = TrainerWrapper::BpeTrainer(trainer);
-    with_texts(sources, special, monitor, "counting words", |texts| {
-        let mut told = false;
-        // The library merges without a word once the texts are read, which is when the last one is asked for.
-        let texts = std::iter::from_fn(|| {
-            let next = texts.next();
-            if next.is_none() && !std::mem::replace(&mut told, true) && !monitor.stopped() {
-                monitor.report(progress("merging pairs", 0, None, "merges"));
-            }
-            next
-        });
-        tokenizer.train(&mut trainer, texts).map(|_| ())
-    })?
-    .map_err(fault)?;
+    with_texts(sources, special, monitor, "counting words", |texts| trainer.feed(texts, |text| cut_words(words, text)))?.map_err(fault)?;
+    // The library merges without a word, and cannot be stopped there.
+    monitor.report(progress("merging pairs", 0, None, "merges"));
+    let mut model = BPE::default();
+    let special = trainer.train(&mut model).map_err(fault)?;
+    if monitor.stopped() {
+        return Err(DataError::Stopped);
+    }
+    let mut tokenizer = tokenizers::Tokenizer::new(ModelWrapper::BPE(model));
+    tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::ByteLevel(words)));
+    tokenizer.with_decoder(Some(DecoderWrapper::ByteLevel(words)));
+    tokenizer.add_special_tokens(special).map_err(fault)?;
     let reached = tokenizer.get_vocab_size(true);
     if reached < vocab {
         monitor.report(Report::note(
@@ -146,6 +142,26 @@ fn bpe(vocab: usize, special: &[&str], sources: &[Source], monitor: &dyn Monitor
     }
     tokenizer.to_string(true).map_err(fault)
 }
+
+/// The words of a text in the byte alphabet. The library's trainer takes time by the square of a word's length,
+/// so a word without end (a line of dashes, Base64) is counted in parts.
+fn cut_words(words: ByteLevel, text: &str) -> tokenizers::Result<Vec<String>> {
+    let mut cut = PreTokenizedString::from(text);
+    words.pre_tokenize(&mut cut)?;
+    let mut out = Vec::new();
+    for (word, _, _) in cut.get_splits(OffsetReferential::Original, OffsetType::None) {
+        if word.len() <= LONGEST_WORD {
+            out.push(word.to_owned());
+            continue;
+        }
+        let letters: Vec<char> = word.chars().collect();
+        out.extend(letters.chunks(LONGEST_WORD).map(|part| part.iter().collect::<String>()));
+    }
+    Ok(out)
+}
+
+/// In characters of the byte alphabet.
+const LONGEST_WORD: usize = 256;
 
 /// Hands the text of all sources to `consume`, in pieces that no special token stands in. A fault of a source and
 /// a stop end the texts early, and are the result whatever `consume` made of them.

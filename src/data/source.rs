@@ -3,7 +3,7 @@
 
 use super::bytes::Bytes;
 use super::formats::{self, Document, Format};
-use super::{DataError, visible};
+use super::{DataError, sample, visible};
 use crate::recipe::DataSection;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -38,9 +38,9 @@ impl Source {
         Self { name, path: Some(path.to_owned()), field: field.into(), format, content: None }
     }
 
-    /// A text that is part of the program; its format is known by the end of its name as a file's is.
-    pub fn builtin(name: &str, content: &'static str) -> Self {
-        Self { name: name.into(), path: None, field: "text".into(), format: formats::of_name(name), content: Some(content) }
+    /// A text that is part of the program, of the format that a file of the name `file` would have.
+    pub fn builtin(name: &str, file: &str, content: &'static str) -> Self {
+        Self { name: name.into(), path: None, field: "text".into(), format: formats::of_name(file), content: Some(content) }
     }
 
     /// The content. An empty source is an error, and so is one of blanks alone.
@@ -125,11 +125,11 @@ pub fn of_recipe(data: &DataSection, base: &Path) -> Result<(Vec<Source>, Vec<So
 }
 
 fn builtin(entry: &str, name: &str) -> Result<Source, DataError> {
-    match (super::sample::text(name), super::sample::file(name)) {
-        (Some(content), Some(file)) => Ok(Source { name: entry.into(), ..Source::builtin(file, content) }),
+    match (sample::text(name), sample::file(name)) {
+        (Some(content), Some(file)) => Ok(Source::builtin(entry, file, content)),
         _ => {
-            let known = super::sample::names().collect::<Vec<_>>().join(", ");
-            Err(DataError::file(entry, "no built-in text has this name", format!("name a file, or one of the built-in samples: {known}")))
+            let names: Vec<&str> = sample::names().collect();
+            Err(DataError::file(entry, "no built-in text has this name", format!("name one of {}", names.join(", "))))
         }
     }
 }

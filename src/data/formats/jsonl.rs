@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn read(content: &'static str) -> Vec<Result<(String, usize), String>> {
-        let source = Source::builtin("sample:x.jsonl", content);
+        let source = Source::builtin("x.jsonl", "x.jsonl", content);
         documents(content.as_bytes(), 0..content.len(), &source, None)
             .unwrap()
             .map(|d| d.map(|d| (d.text.into_owned(), d.line)).map_err(|e| e.to_string()))
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn the_cut_is_at_the_beginning_of_a_row() {
         let content = "{\"text\":\"a\"}\n\n{\"text\":\"b\"}\n{\"text\":\"c\"}\n{\"text\":\"d\"}\n";
-        let source = Source::builtin("sample:x.jsonl", content);
+        let source = Source::builtin("x.jsonl", "x.jsonl", content);
         let at = cut(content.as_bytes(), &source, 0.75).unwrap();
         assert!(content[at..].starts_with("{\"text\":\"d\"}"));
         let tail: Vec<_> = documents(content.as_bytes(), at..content.len(), &source, None).unwrap().collect();

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     fn parts(content: &'static str, range: Range<usize>, mark: Option<&str>) -> Vec<(String, usize)> {
-        let source = Source::builtin("sample:x.txt", content);
+        let source = Source::builtin("x.txt", "x.txt", content);
         let documents = documents(content.as_bytes(), range, &source, mark).unwrap();
         documents.map(|d| d.unwrap()).map(|d| (d.text.into_owned(), d.line)).collect()
     }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_cut_is_between_characters() {
-        let source = Source::builtin("sample:x.txt", "");
+        let source = Source::builtin("x.txt", "x.txt", "");
         assert_eq!(cut("äöüß漢字".as_bytes(), &source, 0.5).unwrap(), 6);
         assert_eq!(cut(&[b'x'; 1115394], &source, 1.0 - 0.1).unwrap(), 1_003_854);
         assert_eq!(cut("\u{feff}abcd".as_bytes(), &source, 0.5).unwrap(), 5);

@@ -1,0 +1,149 @@
+//! A run that is killed at random moments and resumed each time is the run that was never killed, bit for bit.
+//! Deliberately not here: stops that a person asks for (`train_loop.rs`).
+
+#[path = "common/recorder.rs"]
+mod recorder;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use candle_core::Device;
+use recorder::Recorder;
+use weightroom::recipe::Recipe;
+use weightroom::rng::Stream;
+use weightroom::run::checkpoint;
+use weightroom::run::directory::{self, RunDir};
+use weightroom::run::series::SeriesDir;
+use weightroom::train::drive::{Request, resume, train};
+
+const CHILD: &str = "WEIGHTROOM_TEST_KILL_CHILD";
+const KILLS: usize = 20;
+
+const RECIPE: &str = r#"
+[model]
+layers = 1
+heads = 2
+width = 16
+ffn = 32
+context = 16
+dropout = 0.1
+[data]
+train = ["input.txt"]
+[optim]
+lr = 1e-2
+warmup = 4
+steps = 400
+batch = 2
+[eval]
+every = 25
+batches = 2
+prompts = ["th"]
+sample_tokens = 4
+[checkpoint]
+every = 10
+keep = 2
+"#;
+
+fn request(project: &Path, name: &str) -> Request {
+    Request {
+        project: project.into(),
+        base: project.into(),
+        recipe: Recipe::parse(RECIPE, "test", &[]).unwrap(),
+        name: Some(name.into()),
+        device: Device::Cpu,
+    }
+}
+
+/// Not a test of its own: the process that gets killed. It does nothing unless the test below started it.
+#[test]
+fn child() {
+    let Ok(project) = std::env::var(CHILD) else { return };
+    let project = Path::new(&project);
+    let monitor = Recorder::default();
+    let done = if RunDir::open(project, "killed").is_ok() {
+        resume(project, "killed", Device::Cpu, &monitor)
+    } else {
+        train(request(project, "killed"), &monitor)
+    };
+    monitor.end(done).unwrap();
+}
+
+fn start(project: &Path) -> std::process::Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--nocapture"])
+        .env(CHILD, project)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// What any moment must leave: a run that lists and opens, and checkpoints that are whole.
+fn assert_opens(project: &Path) {
+    for summary in directory::list(project) {
+        let run = RunDir::open(project, &summary.name).unwrap();
+        Recipe::parse(&run.recipe().unwrap(), "stored", &[]).unwrap();
+        SeriesDir::open(&run.path).unwrap();
+        for checkpoint in run.checkpoints() {
+            checkpoint::verify(&checkpoint.path).unwrap();
+        }
+    }
+}
+
+fn curve(project: &Path, name: &str, metric: &str) -> Vec<(u64, String)> {
+    let series = SeriesDir::open(&project.join("runs").join(name)).unwrap();
+    series.get(metric).unwrap().iter().map(|p| (p.step, format!("{:.12}", p.value))).collect()
+}
+
+#[test]
+fn twenty_kills_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = dir.path();
+    let mut random = Stream::new(std::process::id().into(), "kills");
+    let mut words = Stream::new(1, "text");
+    let text: String = (0..600).map(|_| format!("{} ", words.pick(&["the cat", "sat on", "a mat", "so then"]).unwrap())).collect();
+    fs::write(project.join("input.txt"), text).unwrap();
+    let monitor = Recorder::default();
+    monitor.end(train(request(project, "whole"), &monitor)).unwrap();
+
+    let mut kills = 0;
+    let mut steps = Vec::new();
+    for _ in 0..10 * KILLS {
+        let mut child = start(project);
+        if kills < KILLS {
+            // From before the run exists to some checkpoints later; a process that is done before counts for none.
+            std::thread::sleep(Duration::from_millis(random.below(220)));
+            if child.try_wait().unwrap().is_none() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+                assert_opens(project);
+                steps.extend(directory::list(project).iter().find(|s| s.name == "killed").map(|s| s.step));
+                continue;
+            }
+        }
+        let status = child.wait().unwrap();
+        assert!(status.success(), "the child ended with {status}");
+        if kills == KILLS {
+            break;
+        }
+        // It came to its end before twenty kills: what follows kills the resume of a finished run.
+    }
+    assert_eq!(kills, KILLS);
+    println!("killed at steps {steps:?}");
+    for metric in ["train/loss", "val/loss", "grad_norm", "val/loss_whole"] {
+        assert_eq!(curve(project, "whole", metric), curve(project, "killed", metric), "{metric}");
+    }
+    let last = |name: &str| RunDir::open(project, name).unwrap().checkpoints().last().unwrap().path.clone();
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        assert!(fs::read(last("whole").join(file)).unwrap() == fs::read(last("killed").join(file)).unwrap(), "{file}");
+    }
+    let leftovers: Vec<_> = fs::read_dir(project.join("runs/killed/checkpoints"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter(|n| !n.starts_with("step-"))
+        .collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}

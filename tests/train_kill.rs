@@ -80,6 +80,50 @@ fn start(project: &Path) -> std::process::Child {
         .unwrap()
 }
 
+/// When to kill.
+enum Moment {
+    /// Soon after the start, when there may be no run yet.
+    Early,
+    /// So many steps after where it stands.
+    Steps(u64),
+    /// While a checkpoint is being written.
+    Saving,
+}
+
+impl Moment {
+    fn draw(random: &mut Stream, kill: usize) -> Self {
+        match kill % 4 {
+            0 => Self::Early,
+            1 => Self::Saving,
+            _ => Self::Steps(1 + random.below(45)),
+        }
+    }
+
+    /// Whether it came while the process was still at work.
+    fn wait(&self, project: &Path, child: &mut std::process::Child, random: &mut Stream) -> bool {
+        let at = || directory::list(project).iter().find(|s| s.name == "killed").map_or(0, |s| s.step);
+        let checkpoints = project.join("runs/killed/checkpoints");
+        let saving = || fs::read_dir(&checkpoints).is_ok_and(|d| d.flatten().any(|e| e.file_name().to_string_lossy().starts_with(".tmp-")));
+        let begin = at();
+        loop {
+            let now = match self {
+                Self::Early => true,
+                Self::Steps(n) => at() >= begin + n,
+                Self::Saving => saving(),
+            };
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if now {
+                let most = if matches!(self, Self::Early) { 150_000 } else { 3_000 };
+                std::thread::sleep(Duration::from_micros(random.below(most)));
+                return child.try_wait().unwrap().is_none();
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
 /// What any moment must leave: a run that lists and opens, and checkpoints that are whole.
 fn assert_opens(project: &Path) {
     for summary in directory::list(project) {
@@ -101,37 +145,28 @@ fn curve(project: &Path, name: &str, metric: &str) -> Vec<(u64, String)> {
 fn twenty_kills_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let project = dir.path();
-    let mut random = Stream::new(std::process::id().into(), "kills");
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut random = Stream::new(seed, "kills");
     let mut words = Stream::new(1, "text");
     let text: String = (0..600).map(|_| format!("{} ", words.pick(&["the cat", "sat on", "a mat", "so then"]).unwrap())).collect();
     fs::write(project.join("input.txt"), text).unwrap();
     let monitor = Recorder::default();
     monitor.end(train(request(project, "whole"), &monitor)).unwrap();
 
-    let mut kills = 0;
     let mut steps = Vec::new();
-    for _ in 0..10 * KILLS {
+    while steps.len() < KILLS {
         let mut child = start(project);
-        if kills < KILLS {
-            // From before the run exists to some checkpoints later; a process that is done before counts for none.
-            std::thread::sleep(Duration::from_millis(random.below(220)));
-            if child.try_wait().unwrap().is_none() {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                kills += 1;
-                assert_opens(project);
-                steps.extend(directory::list(project).iter().find(|s| s.name == "killed").map(|s| s.step));
-                continue;
-            }
+        let moment = Moment::draw(&mut random, steps.len());
+        if moment.wait(project, &mut child, &mut random) {
+            child.kill().unwrap();
         }
-        let status = child.wait().unwrap();
-        assert!(status.success(), "the child ended with {status}");
-        if kills == KILLS {
-            break;
-        }
-        // It came to its end before twenty kills: what follows kills the resume of a finished run.
+        // A process that came to its end before does no harm: what follows kills the resume of a finished run.
+        child.wait().unwrap();
+        assert_opens(project);
+        steps.push(directory::list(project).iter().find(|s| s.name == "killed").map_or(0, |s| s.step));
     }
-    assert_eq!(kills, KILLS);
+    assert!(start(project).wait().unwrap().success());
     println!("killed at steps {steps:?}");
     for metric in ["train/loss", "val/loss", "grad_norm", "val/loss_whole"] {
         assert_eq!(curve(project, "whole", metric), curve(project, "killed", metric), "{metric}");

@@ -95,7 +95,10 @@ pub struct Contents<'a> {
 /// Writes `run/checkpoints/step-…`. Whatever happens on the way, what stood there before is still whole.
 pub fn save(run: &Path, contents: Contents) -> Result<Checkpoint, RunError> {
     let dir = run.join("checkpoints");
-    fs::create_dir_all(&dir).map_err(|e| RunError::io(&dir, &e))?;
+    // Not with its parents: a run that somebody deleted must fail here, and not come back as half a run.
+    if !dir.is_dir() {
+        fs::create_dir(&dir).map_err(|e| RunError::io(&dir, &e))?;
+    }
     let name = directory_name(contents.state.step);
     let (temporary, target) = (dir.join(format!(".tmp-{name}")), dir.join(&name));
     let _ = fs::remove_dir_all(&temporary);

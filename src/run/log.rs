@@ -166,7 +166,9 @@ impl Inner {
     fn series(&mut self, name: &str) -> io::Result<&mut BufWriter<File>> {
         if !self.series.contains_key(name) {
             let dir = self.run.join("series");
-            fs::create_dir_all(&dir)?;
+            if !dir.is_dir() {
+                fs::create_dir(&dir)?;
+            }
             let file = OpenOptions::new().append(true).create(true).open(series::path_of(&dir, name))?;
             self.series.insert(name.to_string(), BufWriter::with_capacity(4096, file));
         }

@@ -65,7 +65,7 @@ pub(super) fn material(recipe: Recipe, from: &From, monitor: &dyn Monitor) -> Re
     if recipe.model.init.is_some() {
         take_shape(&mut recipe, decoder.config());
     }
-    let cache = from.project.join("cache");
+    let cache = from.project.join(".weightroom").join("tokens");
     let splits = stream::open(&train, &val, recipe.data.val_fraction, &tokenizer, eot, &cache, monitor)?;
     splits.check(decoder.config().context)?;
     let steps = steps(&recipe, &splits.train, decoder.config().context);

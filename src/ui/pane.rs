@@ -43,8 +43,9 @@ pub enum Effect {
 pub enum Show {
     /// Train: the run of the job that answers this ticket, on its samples.
     Samples { ticket: u64 },
-    /// Train: the run of the job that answers `ticket` with the curves of another run under it.
-    Against { ticket: u64, run: String },
+    /// Train: the curves of these runs over each other, the first one selected. Some may not have started yet: they
+    /// appear in the world under these names when they do.
+    Compare(Vec<String>),
     /// Train: this run. Chat: this model (a run's name or a directory).
     Named(String),
     /// Train: a new recipe form.

@@ -194,14 +194,19 @@ impl Shell {
             (pane.title(), pane.explain(&shell.world), pane.bindings())
         };
         let theme = self.theme.clone();
+        let quit = self.quit_question();
         let page = matches!(self.overlay, Some(Overlay::Help(_))).then(|| content(self));
+        let running = !self.open_jobs().is_empty();
+        if let Some(Overlay::Question(Question { text, kind: Asking::Quit, .. })) = &mut self.overlay {
+            // What runs may have ended since it was asked.
+            *text = quit;
+        }
         match (&mut self.overlay, page) {
             (Some(Overlay::Help(help)), Some((title, explain, own))) => {
                 help.draw(frame, area, &Content { title, explain, own, global: GLOBAL, keymap: &self.keymap }, &theme);
             }
             (Some(Overlay::Palette { palette, .. }), _) => palette.draw(frame, area, &theme),
             (Some(Overlay::Question(question)), _) => {
-                let running = !self.world.jobs.values().all(|j| j.ended.is_some() || j.kind == "generate");
                 draw_question(frame, area, question, running, &theme);
             }
             _ => self.draw_next_keys(frame, area),

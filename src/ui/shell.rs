@@ -369,7 +369,7 @@ impl Shell {
         self.world.jobs.values().filter(|j| j.ended.is_none() && !is_generation(j)).collect()
     }
 
-    fn quit_question(&self) -> String {
+    pub(super) fn quit_question(&self) -> String {
         let name = |j: &&Job| j.run.clone().unwrap_or_else(|| j.title.clone());
         match self.open_jobs().as_slice() {
             [] => "Leave weightroom?".into(),

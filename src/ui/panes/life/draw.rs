@@ -38,8 +38,10 @@ pub fn places(area: Rect, view: &View) -> Places {
     let inner = Rect { x: map.x + 1, y: map.y + 1, width: map.width.saturating_sub(2), height: map.height.saturating_sub(2) };
     let n = Station::ALL.len() as u16;
     let stations = if wide {
-        let card = (inner.width.saturating_sub(2 + GAP * (n - 1))) / n;
-        (0..n).map(|i| Rect { x: inner.x + 1 + i * (card + GAP), y: inner.y, width: card, height: inner.height }).collect()
+        let row = inner.width.saturating_sub(2);
+        let card = row.saturating_sub(GAP * (n - 1)) / n;
+        let step = |i: u16| i * (row - card) / (n - 1);
+        (0..n).map(|i| Rect { x: inner.x + 1 + step(i), y: inner.y, width: card, height: inner.height }).collect()
     } else {
         (0..n).map(|i| Rect { y: inner.y + i, height: 1.min(inner.bottom().saturating_sub(inner.y + i)), ..inner }).collect()
     };
@@ -88,7 +90,7 @@ fn mark(standing: Standing, theme: &Theme) -> (&'static str, Style) {
     match standing {
         Standing::Done => ("✓", theme.good),
         Standing::Live => ("●", theme.accent),
-        Standing::Next => ("▸", theme.key),
+        Standing::Next => ("◇", theme.key),
         Standing::Later => ("○", theme.dim),
         Standing::Failed => ("✗", theme.error),
     }

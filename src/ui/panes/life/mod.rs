@@ -162,7 +162,9 @@ impl Pane for Life {
             self.model = None;
         }
         let Some(run) = self.model(cx.world) else { return Vec::new() };
-        if run.recipe.is_empty() && !run.is_live() && self.asked.as_ref() != Some(&run.name) {
+        // A run that lives has its recipe on disk by the time of its first step.
+        let there = !run.is_live() || run.step > 0;
+        if run.recipe.is_empty() && there && self.asked.as_ref() != Some(&run.name) {
             self.asked = Some(run.name.clone());
             return vec![Effect::OpenRun(run.name.clone())];
         }

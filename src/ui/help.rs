@@ -52,7 +52,10 @@ impl Help {
 
     /// Draws the overlay; keeps `scroll` within what there is.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, content: &Content, theme: &Theme) {
-        let place = widgets::centered(area, 92, area.height.saturating_sub(2));
+        let columns = usize::from(area.width.min(88).saturating_sub(6));
+        let lines = if self.keys_page { keys(content, columns, theme) } else { explain(&content.explain, columns.min(78), theme) };
+        let rows = u16::try_from(lines.len() + 3).unwrap_or(u16::MAX);
+        let place = widgets::centered(area, 88, rows.min(area.height.saturating_sub(2)));
         widgets::blank(frame, place, theme);
         let tab = |name: &'static str, on: bool| {
             let mark = if on { "▸" } else { " " };
@@ -71,8 +74,6 @@ impl Help {
             return;
         }
         let inner = Rect { x: inner.x + 2, width: inner.width - 4, ..inner };
-        let width = usize::from(inner.width);
-        let lines = if self.keys_page { keys(content, width, theme) } else { explain(&content.explain, width.min(78), theme) };
         let height = usize::from(inner.height);
         self.scroll = self.scroll.min(lines.len().saturating_sub(height));
         for (row, line) in lines.iter().skip(self.scroll).take(height).enumerate() {

@@ -336,6 +336,9 @@ impl PanicHook {
             if std::thread::current().id() == screen {
                 terminal::leave();
                 tell(info);
+            } else if crate::engine::worker::on_engine_thread() {
+                // Becomes a failed job; the command line's hook keeps the trace for its log and prints nothing.
+                tell(info);
             } else {
                 let name = std::thread::current().name().unwrap_or("unnamed").to_string();
                 let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();

@@ -593,6 +593,8 @@ impl Shell {
     /// Tells the person of jobs that ended since the last look.
     fn notice_ends(&mut self, now_ms: u64) {
         let mut messages = Vec::new();
+        let chat = self.keymap.show("go.chat", self.theme.ascii);
+        let talk = if chat.is_empty() { chat } else { format!(" · {chat} talks to it") };
         for job in self.world.jobs.values() {
             let Some(ended) = &job.ended else { continue };
             if !self.ended.insert(job.id) || is_quiet(job) {
@@ -600,6 +602,7 @@ impl Shell {
             }
             let name = job.run.as_ref().unwrap_or(&job.title);
             messages.push(match ended {
+                Ended::Finished { summary, .. } if job.run.is_some() => format!("{name}: {summary}{talk}"),
                 Ended::Finished { summary, .. } => format!("{name}: {summary}"),
                 Ended::Failed { cause, .. } => format!("{name} failed: {cause}"),
             });

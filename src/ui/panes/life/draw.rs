@@ -33,7 +33,7 @@ pub fn places(area: Rect, view: &View) -> Places {
     let wide = area.width >= MAP_WIDTH;
     let roomy = area.height >= 44;
     let map_height = if !wide { Station::ALL.len() as u16 + 2 } else if roomy { 10 } else { 9 };
-    let about = if wide { 3 } else { 2 };
+    let about = 3;
     let [map, about, rest] = Layout::vertical([Constraint::Length(map_height), Constraint::Length(about), Constraint::Min(0)]).areas(area);
     let inner = Rect { x: map.x + 1, y: map.y + 1, width: map.width.saturating_sub(2), height: map.height.saturating_sub(2) };
     let n = Station::ALL.len() as u16;
@@ -51,7 +51,7 @@ pub fn places(area: Rect, view: &View) -> Places {
     let (experiments, lineage, sample) = if wide {
         let top_height = if has_sample { rest.height.min(11) } else { rest.height.min(12) };
         let [top, below] = Layout::vertical([Constraint::Length(top_height), Constraint::Min(0)]).areas(rest);
-        let [left, right] = Layout::horizontal([Constraint::Percentage(56), Constraint::Percentage(44)]).areas(top);
+        let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(top);
         (left, right, if has_sample { below } else { none })
     } else {
         let [top, below] = Layout::vertical([Constraint::Length(listed), Constraint::Min(0)]).areas(rest);
@@ -168,10 +168,10 @@ fn draw_about(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
     } else {
         (view.station.about(), view.station.enter(view.run))
     };
-    let lines = [
-        Line::styled(format!("  {}", widgets::fit(about, width)), theme.dim),
-        Line::from(vec![Span::styled("  Enter", theme.key), Span::raw("  "), Span::styled(widgets::fit(&enter, width.saturating_sub(8)).into_owned(), theme.title)]),
-    ];
+    let enter = widgets::fit(&enter, width.saturating_sub(8)).into_owned();
+    let mut lines: Vec<Line> =
+        widgets::wrap(about, width).into_iter().take(2).map(|text| Line::styled(format!("  {text}"), theme.dim)).collect();
+    lines.push(Line::from(vec![Span::styled("  Enter", theme.key), Span::raw("  "), Span::styled(enter, theme.title)]));
     for (line, y) in lines.into_iter().zip(area.y..area.bottom()) {
         frame.render_widget(line, Rect { y, height: 1, ..area });
     }
@@ -243,20 +243,27 @@ fn draw_lineage(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
     }
 }
 
-/// The newest text that the model wrote while it was trained.
+/// What the model wrote while it was trained, newest first, so that one sees it learn.
 fn draw_sample(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
-    let Some((step, prompt, text)) = view.run.and_then(|r| r.samples.last()) else { return };
-    if area.height < 3 || area.width < 12 {
+    let Some(run) = view.run.filter(|r| !r.samples.is_empty()) else { return };
+    if area.height < 3 || area.width < 24 {
         return;
     }
-    let title = format!("What it writes · step {step}");
-    let block = widgets::panel(&title, false, theme);
+    let block = widgets::panel("What it writes, newest first", false, theme);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let whole = format!("{prompt}{}", text.strip_prefix(prompt.as_str()).unwrap_or(text));
-    let width = usize::from(inner.width.saturating_sub(4)).min(110);
-    let lines = widgets::wrap(&visible(&whole, true), width);
-    for (line, y) in lines.into_iter().zip(inner.y..inner.bottom()) {
-        frame.render_widget(Line::styled(format!("  {line}"), theme.text), Rect { y, height: 1, ..inner });
+    let width = usize::from(inner.width.saturating_sub(14)).min(110);
+    let mut y = inner.y;
+    for (step, prompt, text) in run.samples.iter().rev() {
+        let whole = format!("{prompt}{}", text.strip_prefix(prompt.as_str()).unwrap_or(text));
+        for (i, line) in widgets::wrap(visible(&whole, true).trim(), width).into_iter().enumerate() {
+            if y >= inner.bottom() {
+                return;
+            }
+            let label = if i == 0 { format!("{step:>8}  ") } else { " ".repeat(10) };
+            let line = Line::from(vec![Span::styled(label, theme.dim), Span::styled(line, theme.text)]);
+            frame.render_widget(line, Rect { y, height: 1, ..inner });
+            y += 1;
+        }
     }
 }

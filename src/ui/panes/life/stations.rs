@@ -229,10 +229,11 @@ pub fn lineage(run: &Run) -> Vec<(&'static str, String)> {
         let size = parameters.map(|p| format!(" · {} parameters", widgets::count(p))).unwrap_or_default();
         lines.push(("model", match &r.model.init {
             Some(init) => format!("goes on from {init}{size}"),
-            None => format!("{} · {} layers · width {}{size}", r.model.family, r.model.layers, r.model.width),
+            None => format!("{} · {} layers × {}{size}", r.model.family, r.model.layers, r.model.width),
         }));
         let batch = r.optim.batch * r.optim.accumulate;
-        lines.push(("step", format!("{batch} × {} tokens · {} · lr {} {}", r.model.context, r.optim.kind, r.optim.lr, r.optim.schedule)));
+        lines.push(("step", format!("{batch} × {} tokens", r.model.context)));
+        lines.push(("optimizer", format!("{} · lr {} · {}", r.optim.kind, r.optim.lr, r.optim.schedule)));
         lines.push(("seed", r.seed.to_string()));
     }
     if let Some((step, loss)) = run.best {

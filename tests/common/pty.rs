@@ -1,0 +1,156 @@
+//! The real binary in a terminal of its own. Waits for conditions, never for times. Not here: what is tested.
+#![allow(dead_code)]
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
+
+/// How long a condition may take on a busy machine before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Pty {
+    pub child: Box<dyn Child + Send + Sync>,
+    pub parser: vt100::Parser,
+    /// Everything written so far.
+    pub raw: Vec<u8>,
+    master: Box<dyn MasterPty + Send>,
+    writer: Box<dyn Write + Send>,
+    chunks: Receiver<Vec<u8>>,
+}
+
+impl Pty {
+    /// Opens the workbench on `project`, with settings of nobody, and waits for its first frame.
+    pub fn open(project: &Path, columns: u16, rows: u16, env: &[(&str, &str)]) -> Self {
+        let pty = native_pty_system().openpty(size(columns, rows)).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_weightroom"));
+        command.cwd(project);
+        for name in ["NO_COLOR", "TMUX", "COLORFGBG"] {
+            command.env_remove(name);
+        }
+        command.env("TERM", "xterm-256color");
+        command.env("COLORTERM", "truecolor");
+        command.env("XDG_CONFIG_HOME", project);
+        command.env("RUST_BACKTRACE", "0");
+        for (name, value) in env {
+            command.env(name, value);
+        }
+        let mut reader = pty.master.try_clone_reader().unwrap();
+        let writer = pty.master.take_writer().unwrap();
+        let (send, chunks) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                if send.send(buffer[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let child = pty.slave.spawn_command(command).unwrap();
+        drop(pty.slave);
+        let parser = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
+        let mut screen = Self { child, parser, raw: Vec::new(), master: pty.master, writer, chunks };
+        screen.until("a first frame", |s| s.raw.windows(8).any(|w| w == b"\x1b[?2026l"));
+        screen
+    }
+
+    pub fn contents(&self) -> String {
+        self.parser.screen().contents()
+    }
+
+    pub fn send(&mut self, bytes: &str) {
+        self.writer.write_all(bytes.as_bytes()).unwrap();
+        self.writer.flush().unwrap();
+    }
+
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        self.master.resize(size(columns, rows)).unwrap();
+        self.parser.screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
+    }
+
+    /// Reads what comes within `time`; how many bytes it was.
+    pub fn read_for(&mut self, time: Duration) -> usize {
+        let (until, before) = (Instant::now() + time, self.raw.len());
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            if let Ok(chunk) = self.chunks.recv_timeout(left) {
+                self.take(&chunk);
+            }
+        }
+        self.raw.len() - before
+    }
+
+    pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done(self) {
+            match self.chunks.recv_timeout(Duration::from_millis(20)) {
+                Ok(chunk) => self.take(&chunk),
+                Err(_) => assert!(Instant::now() < until, "never came to {what}; the screen:\n{}", self.contents()),
+            }
+        }
+    }
+
+    pub fn shows(&mut self, text: &str) {
+        self.until(&format!("show {text:?}"), |s| s.contents().contains(text));
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let pid = self.child.process_id().unwrap() as i32;
+        // SAFETY: kill only sends a signal, to the child that this test started.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Whether the process is stopped (by Ctrl-Z), as the system sees it.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.process_id().unwrap())).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    }
+
+    /// Waits for the end, and reads all that is left.
+    pub fn ended(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.read_for(Duration::from_millis(20));
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.read_for(Duration::from_millis(100));
+                return status;
+            }
+            assert!(Instant::now() < until, "it never ended; the screen:\n{}", self.contents());
+        }
+    }
+
+    /// The terminal is as it was: no alternate screen, mouse, paste or focus reports, and the cursor is seen.
+    pub fn assert_restored(&self) {
+        let screen = self.parser.screen();
+        assert!(!screen.alternate_screen(), "the alternate screen is still on");
+        assert!(!screen.hide_cursor(), "the cursor is still hidden");
+        assert!(!screen.bracketed_paste(), "bracketed paste is still on");
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+        let last = |on: &str, off: &str| {
+            let find = |needle: &str| memchr::memmem::rfind(&self.raw, needle.as_bytes());
+            assert!(find(off) > find(on), "{on:?} was not undone");
+        };
+        last("\x1b[?1004h", "\x1b[?1004l");
+        last("\x1b[?2026h", "\x1b[?2026l");
+        last("\x1b[?1049h", "\x1b[?1049l");
+    }
+
+    fn take(&mut self, chunk: &[u8]) {
+        self.raw.extend_from_slice(chunk);
+        self.parser.process(chunk);
+    }
+}
+
+impl Drop for Pty {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn size(cols: u16, rows: u16) -> PtySize {
+    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
+}

@@ -1,0 +1,159 @@
+//! The real binary in a terminal of its own: what it leaves behind however it ends, what it writes and what it reads.
+//! Not here: what the screens look like (`ui_shell`).
+#![cfg(unix)]
+
+#[path = "common/pty.rs"]
+mod pty;
+
+use std::time::Duration;
+
+use pty::Pty;
+
+fn project() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("weightroom-pty-").tempdir().unwrap()
+}
+
+#[test]
+fn quitting_gives_the_terminal_back() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[]);
+    screen.shows("The life of a model");
+    assert!(screen.parser.screen().alternate_screen() && screen.parser.screen().bracketed_paste());
+    screen.send("q");
+    assert!(screen.ended().success());
+    screen.assert_restored();
+    // Nothing is written into a project before the first job.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn signals_give_the_terminal_back() {
+    let dir = project();
+    for signal in [libc::SIGTERM, libc::SIGHUP] {
+        let mut screen = Pty::open(dir.path(), 80, 24, &[]);
+        screen.signal(signal);
+        screen.ended();
+        screen.assert_restored();
+    }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_panic_of_the_screen_gives_the_terminal_back_and_tells() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[("WEIGHTROOM_PROVOKE", "screen")]);
+    screen.send("\x1b[24~");
+    assert!(!screen.ended().success());
+    screen.assert_restored();
+    // The message comes after the screen is gone, or nobody would see it.
+    let at = memchr::memmem::rfind(&screen.raw, b"provoked on the screen").expect("the panic is told");
+    assert!(at > memchr::memmem::rfind(&screen.raw, b"\x1b[?1049l").unwrap());
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_panic_elsewhere_leaves_the_screen_intact() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[("WEIGHTROOM_PROVOKE", "thread")]);
+    screen.send("\x1b[24~");
+    screen.shows("thread provoked panicked");
+    assert!(screen.parser.screen().alternate_screen());
+    screen.send("gj");
+    screen.shows("[Jobs]");
+    screen.send("q");
+    assert!(screen.ended().success());
+    screen.assert_restored();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn suspending_gives_the_terminal_back_and_continuing_takes_it() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[]);
+    screen.send("\x1a");
+    screen.until("stop", Pty::is_stopped);
+    screen.until("leave the screen", |s| !s.parser.screen().alternate_screen());
+    screen.assert_restored();
+    screen.signal(libc::SIGCONT);
+    screen.until("take the screen again", |s| s.parser.screen().alternate_screen());
+    screen.shows("The life of a model");
+    screen.send("q");
+    assert!(screen.ended().success());
+    screen.assert_restored();
+}
+
+#[test]
+fn replies_and_sequences_in_pieces_are_never_keys() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[]);
+    // A colour reply full of q, an arrow in pieces, a device report: none of them quits or moves to another pane.
+    for bytes in ["\x1b]11;rgb:qqqq/qqqq/qqqq\x07", "\x1b]4;1;q\x1b\\", "\x1b", "[", "A", "\x1bOq", "\x1b[?62;4q"] {
+        screen.send(bytes);
+        screen.read_for(Duration::from_millis(5));
+    }
+    screen.send("?");
+    screen.shows("Tab turns the page");
+    screen.send("?");
+    screen.until("close the help", |s| !s.contents().contains("Tab turns the page"));
+    assert!(screen.contents().contains("[Life]"));
+    screen.send("q");
+    assert!(screen.ended().success());
+}
+
+#[test]
+fn nothing_is_written_while_nothing_changes() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[]);
+    screen.shows("safe to close");
+    while screen.read_for(Duration::from_millis(700)) > 0 {}
+    assert_eq!(screen.read_for(Duration::from_secs(1)), 0);
+    // A key that changes nothing writes nothing either.
+    screen.send("X");
+    assert_eq!(screen.read_for(Duration::from_millis(500)), 0);
+}
+
+#[test]
+fn it_follows_the_size_and_says_when_there_is_too_little() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[]);
+    screen.shows("Lineage");
+    screen.resize(50, 10);
+    screen.shows("needs 60×16");
+    screen.resize(80, 24);
+    screen.shows("✓ Data");
+    screen.send("q");
+    assert!(screen.ended().success());
+}
+
+#[test]
+fn control_characters_of_names_are_marks_and_no_color_is_honoured() {
+    let dir = project();
+    let odd = dir.path().join("pro\u{1b}[31mject\u{7}");
+    std::fs::create_dir(&odd).unwrap();
+    let mut screen = Pty::open(&odd, 120, 36, &[("NO_COLOR", "1")]);
+    screen.shows("pro␛[31mject␇");
+    screen.send(":");
+    screen.shows("Commands");
+    assert!(!screen.raw.contains(&7));
+    for colour in ["\x1b[31m", "38;2;", "48;2;", "38;5;", "48;5;"] {
+        assert!(memchr::memmem::find(&screen.raw, colour.as_bytes()).is_none(), "{colour:?} was written");
+    }
+    screen.send("\x1b");
+    screen.until("close the palette", |s| !s.contents().contains("Commands"));
+    screen.send("q");
+    assert!(screen.ended().success());
+}
+
+#[test]
+fn settings_are_read_and_their_mistakes_told() {
+    let dir = project();
+    std::fs::create_dir(dir.path().join("weightroom")).unwrap();
+    let text = "theme = \"light\"\n[keys]\n\"go.log\" = \"J\"\n\"go.nowhere\" = \"x\"\n";
+    std::fs::write(dir.path().join("weightroom/config.toml"), text).unwrap();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[]);
+    screen.shows("config.toml:4: no action is called `go.nowhere`");
+    let ground = screen.parser.screen().cell(0, 0).unwrap().bgcolor();
+    assert_eq!(ground, vt100::Color::Rgb(0xfa, 0xf9, 0xf5));
+    screen.send("J");
+    screen.shows("[Jobs]");
+}

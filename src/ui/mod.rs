@@ -113,7 +113,10 @@ struct Session;
 
 impl Drop for Session {
     fn drop(&mut self) {
-        terminal::leave();
+        // After a panic the hook has done it already, and doing it twice would move the cursor over what it told.
+        if !std::thread::panicking() {
+            terminal::leave();
+        }
     }
 }
 

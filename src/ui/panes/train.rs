@@ -97,6 +97,8 @@ pub struct Train {
     scroll: usize,
     form: Option<Box<Form>>,
     asked: Option<Asked>,
+    /// Runs to lay over each other as they appear, and how many of them have.
+    comparing: (Vec<String>, usize),
     opening: BTreeSet<String>,
     memory: RefCell<Memory>,
 }
@@ -158,6 +160,20 @@ impl Train {
             let under = self.asked.take().and_then(|a| a.under);
             self.select(&name);
             self.overlaid = under.into_iter().collect();
+        }
+    }
+
+    /// Shows the runs that were asked for together, as far as they have begun.
+    fn compare(&mut self, world: &World) {
+        let (names, seen) = &self.comparing;
+        let there: Vec<String> = names.iter().filter(|n| world.runs.contains_key(*n)).cloned().collect();
+        if there.len() == *seen {
+            return;
+        }
+        self.comparing.1 = there.len();
+        if let Some((first, others)) = there.split_first() {
+            self.select(first);
+            self.overlaid = others.to_vec();
         }
     }
 
@@ -284,7 +300,7 @@ impl Pane for Train {
                 self.asked = Some(Asked { ticket: *ticket, form: None, under: None });
                 self.tab = Tab::Samples;
             }
-            Show::Against { ticket, run } => self.asked = Some(Asked { ticket: *ticket, form: None, under: Some(run.clone()) }),
+            Show::Compare(names) => self.comparing = (names.clone(), 0),
             Show::Named(name) => self.select(name),
             Show::New => return self.perform("train.new", cx),
         }
@@ -294,6 +310,7 @@ impl Pane for Train {
     fn refresh(&mut self, cx: &Context) -> Vec<Effect> {
         let world = cx.world;
         self.follow(world);
+        self.compare(world);
         if self.run(world).is_none() {
             let first = world.live_run().map(|r| r.name.clone()).or_else(|| self.listed(world).first().map(|r| r.name.clone()));
             self.selected = first;

@@ -32,7 +32,13 @@ pub struct Places {
 pub fn places(area: Rect, view: &View) -> Places {
     let wide = area.width >= MAP_WIDTH;
     let roomy = area.height >= 44;
-    let map_height = if !wide { Station::ALL.len() as u16 + 2 } else if roomy { 10 } else { 9 };
+    let map_height = if !wide {
+        Station::ALL.len() as u16 + 2
+    } else if roomy {
+        10
+    } else {
+        9
+    };
     let about = 3;
     let [map, about, rest] = Layout::vertical([Constraint::Length(map_height), Constraint::Length(about), Constraint::Min(0)]).areas(area);
     let inner = Rect { x: map.x + 1, y: map.y + 1, width: map.width.saturating_sub(2), height: map.height.saturating_sub(2) };

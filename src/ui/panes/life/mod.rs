@@ -17,13 +17,31 @@ use experiments::EXPERIMENTS;
 use stations::{Station, View};
 
 const BINDINGS: &[Binding] = &[
-    Binding { action: "life.enter", keys: "enter", label: "go", help: "Go to this station or start it; in the experiments, run this one.", footer: true },
-    Binding { action: "life.focus", keys: "tab|shift-tab", label: "map/experiments", help: "Move between the map and the experiments.", footer: true },
+    Binding {
+        action: "life.enter",
+        keys: "enter",
+        label: "go",
+        help: "Go to this station or start it; in the experiments, run this one.",
+        footer: true,
+    },
+    Binding {
+        action: "life.focus",
+        keys: "tab|shift-tab",
+        label: "map/experiments",
+        help: "Move between the map and the experiments.",
+        footer: true,
+    },
     Binding { action: "life.model", keys: "m", label: "next model", help: "Choose the model whose life is shown.", footer: true },
     Binding { action: "life.new", keys: "o", label: "new run", help: "Open a recipe of your own: your data, your model.", footer: true },
     Binding { action: "life.right", keys: "l|right", label: "right", help: "The next station.", footer: false },
     Binding { action: "life.left", keys: "h|left", label: "left", help: "The station before.", footer: false },
-    Binding { action: "life.down", keys: "j|down", label: "down", help: "The next experiment, or from the map to the experiments.", footer: false },
+    Binding {
+        action: "life.down",
+        keys: "j|down",
+        label: "down",
+        help: "The next experiment, or from the map to the experiments.",
+        footer: false,
+    },
     Binding { action: "life.up", keys: "k|up", label: "up", help: "The experiment before, or back to the map.", footer: false },
     Binding { action: "life.top", keys: "g g|home", label: "first", help: "The first one.", footer: false },
     Binding { action: "life.end", keys: "G|end", label: "last", help: "The last one.", footer: false },
@@ -66,7 +84,9 @@ impl Life {
             (Station::Data | Station::Tokenizer, Some(_)) => vec![Effect::Open("train", Show::New)],
             (Station::Chat, Some(run)) => vec![Effect::Open("chat", Show::Named(run.name.clone()))],
             (_, Some(run)) => vec![Effect::Open("train", Show::Named(run.name.clone()))],
-            (Station::Chat | Station::Evaluate, None) => vec![Effect::Toast("there is no model yet; the station Pretrain makes one".into())],
+            (Station::Chat | Station::Evaluate, None) => {
+                vec![Effect::Toast("there is no model yet; the station Pretrain makes one".into())]
+            }
             (_, None) => {
                 // From here on the map follows the new run.
                 (self.station, self.model) = (None, None);
@@ -138,7 +158,8 @@ impl Pane for Life {
                 }
                 if places.experiments.contains(at) && event.row > places.experiments.y {
                     let height = usize::from(places.experiments.height.saturating_sub(2));
-                    let row = usize::from(event.row - places.experiments.y - 1) + widgets::window(self.experiment, EXPERIMENTS.len(), height);
+                    let row =
+                        usize::from(event.row - places.experiments.y - 1) + widgets::window(self.experiment, EXPERIMENTS.len(), height);
                     if row < EXPERIMENTS.len() {
                         (self.experiment, self.in_experiments) = (row, true);
                     }
@@ -178,11 +199,6 @@ impl Pane for Life {
 
 impl Life {
     fn view<'a>(&self, world: &'a World) -> View<'a> {
-        View {
-            run: self.model(world),
-            station: self.station(world),
-            in_experiments: self.in_experiments,
-            experiment: self.experiment,
-        }
+        View { run: self.model(world), station: self.station(world), in_experiments: self.in_experiments, experiment: self.experiment }
     }
 }

@@ -220,17 +220,23 @@ pub fn lineage(run: &Run) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if let Some(r) = recipe(Some(run)) {
         lines.push(("data", r.data.train.join(", ")));
-        lines.push(("tokenizer", match &r.tokenizer.path {
-            Some(path) => path.clone(),
-            None if r.tokenizer.kind == "bpe" => format!("bpe, {} tokens, trained on this data", r.tokenizer.vocab),
-            None => format!("{}, made from this data", r.tokenizer.kind),
-        }));
+        lines.push((
+            "tokenizer",
+            match &r.tokenizer.path {
+                Some(path) => path.clone(),
+                None if r.tokenizer.kind == "bpe" => format!("bpe, {} tokens, trained on this data", r.tokenizer.vocab),
+                None => format!("{}, made from this data", r.tokenizer.kind),
+            },
+        ));
         let parameters = run.facts.get("parameters").and_then(serde_json::Value::as_f64);
         let size = parameters.map(|p| format!(" · {} parameters", widgets::count(p))).unwrap_or_default();
-        lines.push(("model", match &r.model.init {
-            Some(init) => format!("goes on from {init}{size}"),
-            None => format!("{} · {} layers × {}{size}", r.model.family, r.model.layers, r.model.width),
-        }));
+        lines.push((
+            "model",
+            match &r.model.init {
+                Some(init) => format!("goes on from {init}{size}"),
+                None => format!("{} · {} layers × {}{size}", r.model.family, r.model.layers, r.model.width),
+            },
+        ));
         let batch = r.optim.batch * r.optim.accumulate;
         lines.push(("step", format!("{batch} × {} tokens", r.model.context)));
         lines.push(("optimizer", format!("{} · lr {} · {}", r.optim.kind, r.optim.lr, r.optim.schedule)));

@@ -147,7 +147,7 @@ fn the_first_prompt_is_there_and_enter_streams_its_continuation() {
     desk.say(job, &[" mat", " and"]);
     assert!(desk.screen().contains("The cat sat on the mat and▌"), "{}", desk.screen());
     desk.end(job, "length");
-    assert!(desk.screen().contains("312 tok/s · first after 12 ms · context 7/64 · seed 0 · max tokens"), "{}", desk.screen());
+    assert!(desk.screen().contains("312 tok/s · first 12 ms · context 7/64 · seed 0 · max tokens"), "{}", desk.screen());
 }
 
 #[test]

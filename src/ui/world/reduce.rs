@@ -11,6 +11,8 @@ use crate::report::{Event, JobId, JobState, Level, Report};
 const LOG_LINES: usize = 5_000;
 /// Ended jobs whose reports (tokens of a generation) are kept.
 const REPORTED_JOBS: usize = 64;
+/// Ended questions for a distribution that are kept.
+const KEPT_GLANCES: usize = 4;
 
 impl World {
     /// Folds a frame of the engine. Pure: the same frames in the same order make the same world.
@@ -46,6 +48,8 @@ impl World {
                 let text = if hint.is_empty() { format!("{title} failed: {cause}") } else { format!("{title} failed: {cause}; {hint}") };
                 self.say(Some(event.job), event.at_ms, Level::Error, text);
             }
+            // A screen asks for the next token's distribution at every key; that is nothing to tell of.
+            Report::Finished { .. } if job.is_glance() => {}
             Report::Finished { summary, .. } => self.say(Some(event.job), event.at_ms, Level::Info, format!("{title}: {summary}")),
             _ => {}
         }
@@ -53,6 +57,7 @@ impl World {
         let Some(name) = job.run.clone() else {
             job.reports.push(event);
             self.forget_old_reports();
+            self.forget_glances();
             return;
         };
         let run = match self.runs.entry(name) {
@@ -133,9 +138,24 @@ impl World {
             job.reports = Vec::new();
         }
     }
+
+    /// Questions that drew no token are kept only as long as their answer may still be read.
+    fn forget_glances(&mut self) {
+        let old: Vec<JobId> =
+            self.jobs.values().filter(|j| j.ended.is_some() && j.is_glance()).map(|j| j.id).rev().skip(KEPT_GLANCES).collect();
+        for id in old {
+            self.jobs.remove(&id);
+            self.tickets.retain(|_, job| *job != id);
+        }
+    }
 }
 
 impl Job {
+    /// Whether it was asked for the next token's distribution alone.
+    fn is_glance(&self) -> bool {
+        self.kind == "generate" && self.facts.get("tokens").and_then(serde_json::Value::as_u64) == Some(0)
+    }
+
     /// Whether this event is new: how many were missed before it; none where it was folded before.
     fn accept(&mut self, event: &Event) -> Option<u64> {
         // A job numbers its first reports itself until a run's log takes the numbering over, which begins with

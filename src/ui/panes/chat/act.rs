@@ -5,7 +5,7 @@ use ratatui::layout::{Position, Rect};
 
 use super::picker;
 use super::settings::ROWS;
-use super::talk::{Exchange, Mode, Version};
+use super::talk::{Exchange, Mode, Stage, Version};
 use super::{Chat, Focus, Popup, Spot, view};
 use crate::report::{Candidate, Distribution, JobId, Signal};
 use crate::spec::{GenerateSpec, JobSpec, Sampler};
@@ -385,6 +385,11 @@ impl Chat {
         if self.probed.as_ref() == Some(&about) && !(live && due) {
             return;
         }
+        // What failed once is not tried again at every key; a run in training may get there.
+        let failed = self.probe.as_ref().is_some_and(|p| matches!(p.stage, Stage::Failed { .. }));
+        if failed && self.probed.as_ref().is_some_and(|p| p.model == about.model && p.mode == about.mode) && !(live && due) {
+            return;
+        }
         let messages = if self.mode == Mode::Chat { self.talk.messages(self.talk.exchanges.len(), &about.text, "") } else { Vec::new() };
         let prompt = if self.mode == Mode::Chat { String::new() } else { about.text.clone() };
         let spec = GenerateSpec {
@@ -408,11 +413,11 @@ impl Chat {
     /// What the bars show.
     pub(super) fn outlook(&self) -> Option<Outlook> {
         if let Some((version, piece)) = self.version_at_cursor() {
-            return Outlook::of_piece(version, piece, "at this token");
+            return Outlook::of_piece(version, piece);
         }
         let open = self.talk.exchanges.iter().flat_map(|e| &e.versions).filter(|v| v.is_open() && v.drawn() > 0);
         if let Some(version) = open.last() {
-            return Outlook::of_piece(version, version.pieces.len() - 1, "at the newest token");
+            return Outlook::of_piece(version, version.pieces.len() - 1);
         }
         let probe = self.probe.as_ref().filter(|_| !self.input.is_empty() || self.talk.last().is_none());
         if let Some((probe, distribution)) = probe.and_then(|p| Some((p, p.next.clone()?))) {
@@ -431,16 +436,18 @@ pub struct Outlook {
     pub seen: Vec<u32>,
     /// The token that was drawn from it.
     pub drawn: Option<u32>,
-    /// The text that it comes after, or words that say where it is.
+    /// The text that it comes after.
     pub after: String,
 }
 
 impl Outlook {
-    fn of_piece(version: &Version, piece: usize, after: &str) -> Option<Self> {
-        let p = version.pieces.get(piece)?;
-        let seen = version.pieces[..piece].iter().map(|p| p.id).collect();
+    fn of_piece(version: &Version, piece: usize) -> Option<Self> {
+        let p = version.pieces.get(piece).filter(|p| !p.alternatives.is_empty())?;
+        let before = &version.pieces[..piece];
+        let typed = if version.prompt_is_pieces() { String::new() } else { format!("{}{}", version.prompt, version.prefix) };
+        let after = before.iter().fold(typed, |text, p| text + &p.text);
         let distribution = Distribution::of_candidates(&p.alternatives);
-        (!p.alternatives.is_empty()).then_some(Self { distribution, seen, drawn: Some(p.id), after: after.into() })
+        Some(Self { distribution, seen: before.iter().map(|p| p.id).collect(), drawn: Some(p.id), after })
     }
 }
 

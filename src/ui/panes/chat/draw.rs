@@ -9,7 +9,7 @@ use ratatui::widgets::Paragraph;
 use unicode_width::UnicodeWidthStr;
 
 use super::talk::Mode;
-use super::view::{Areas, Tag, inner, is_prompt, lines, top};
+use super::view::{Areas, Tag, inner, is_prompt, lines, page, top};
 use super::{Chat, Focus, Popup, Seen, panel, picker};
 use crate::text::visible;
 use crate::ui::pane::Context;
@@ -63,7 +63,7 @@ fn text(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) -> Seen {
         block = block.title_bottom(legend(theme).right_aligned());
     }
     frame.render_widget(block, area);
-    let inside = inner(area);
+    let inside = page(area);
     let (width, height) = (usize::from(inside.width), usize::from(inside.height));
     if chat.model(cx.world).is_none() && chat.talk.last().is_none() {
         nobody(frame, inside, cx);

@@ -55,7 +55,7 @@ fn next(chat: &Chat, say: &mut impl FnMut(String)) {
     let Some((best, chance)) = outlook.distribution.top.first().zip(chances.first()) else { return };
     say(format!(
         "The bars show the likeliest tokens now. The first is “{}”: the model gives it {}, and with the settings below it is drawn with {}. \
-         The model is as undecided here as between {:.1} equal choices.",
+         The model is as unsure here as between {:.1} equal choices.",
         name(&best.text),
         percent(best.probability),
         percent(chance.p),

@@ -49,7 +49,7 @@ pub fn bar(share: f32, width: usize, ascii: bool) -> String {
 
 pub fn draw(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     let rows = ROWS.len() as u16 + 4;
-    let settings_height = if area.height >= rows + 6 { rows } else { (ROWS.len() as u16 + 2).min(area.height) };
+    let settings_height = if area.height >= rows + 14 { rows } else { (ROWS.len() as u16 + 2).min(area.height) };
     let bars_area = Rect { height: area.height - settings_height, ..area };
     bars(chat, frame, bars_area, cx);
     let below = Rect { y: area.y + bars_area.height, height: settings_height, ..area };
@@ -126,7 +126,7 @@ fn bar_lines(outlook: &Outlook, chances: &[Chance], temperature: f32, area: Rect
     let (width, height) = (usize::from(area.width), usize::from(area.height));
     let mut out = vec![Line::styled(after(&outlook.after, width), theme.dim)];
     let candidates = &outlook.distribution.top;
-    let name_width = (width / 4).clamp(8, 18);
+    let name_width = (width / 4).clamp(10, 18);
     let bar_width = width.saturating_sub(name_width + 12);
     let rows = height.saturating_sub(3).min(candidates.len());
     // Bars fill the room: the likeliest one is as long as it can be, and the figures say how much that is.
@@ -148,6 +148,7 @@ fn bar_lines(outlook: &Outlook, chances: &[Chance], temperature: f32, area: Rect
         out.push(Line::from(vec![
             Span::styled(widgets::pad(&name(&c.text), name_width), style),
             Span::styled(format!(" {figure:>8} "), style),
+            // A cut candidate's bar is what it would have had.
             Span::styled(bar(if chance.kept { chance.p } else { chance.before } / longest, bar_width, theme.ascii), bar_style),
             Span::styled(mark, style),
         ]));
@@ -161,7 +162,7 @@ fn bar_lines(outlook: &Outlook, chances: &[Chance], temperature: f32, area: Rect
     ]));
     let bits = outlook.distribution.entropy_bits(temperature);
     let choices = 2f64.powf(bits);
-    let text = format!("as undecided as between {choices:.1} equal choices");
+    let text = format!("as unsure as {choices:.1} equal choices");
     out.push(Line::styled(widgets::fit(&text, width).into_owned(), theme.dim));
     out
 }
@@ -172,9 +173,6 @@ fn after(text: &str, width: usize) -> String {
     let room = width.saturating_sub(9);
     if text.is_empty() {
         return "at the beginning of a text".into();
-    }
-    if text.starts_with("at ") && text.ends_with("token") {
-        return text.into_owned();
     }
     let mut end: Vec<char> = Vec::new();
     let mut used = 0;

@@ -56,15 +56,23 @@ impl Areas {
             strip: (strip_height > 0).then_some(part(text_height, strip_height)),
         };
         if !beside && chat.focus == Focus::Panel {
-            // Too narrow for both: the panel takes the text's place while one works in it.
-            out.panel = Some(Rect { height: text_height + strip_height, ..left });
-            (out.text, out.strip) = (Rect::default(), None);
+            // Too narrow for both: the panel takes their place while one works in it.
+            out = Self { panel: Some(area), ..Self::default() };
         }
         out
     }
 }
 
-/// Columns of text in a framed area, with a blank at both sides.
+/// Longer lines are hard to read.
+const MEASURE: u16 = 112;
+
+/// The transcript within its frame.
+pub fn page(area: Rect) -> Rect {
+    let inside = inner(area);
+    Rect { width: inside.width.min(MEASURE), ..inside }
+}
+
+/// What is within a frame, with a blank at both sides.
 pub fn inner(area: Rect) -> Rect {
     Rect {
         x: area.x + 2.min(area.width),
@@ -162,7 +170,7 @@ fn status(exchange: &Exchange, version: &Version) -> String {
                 parts.push(format!("{speed:.0} tok/s"));
             }
             if let Some(ms) = version.fact("first_token_ms").filter(|ms| *ms > 0.0) {
-                parts.push(format!("first after {ms:.0} ms"));
+                parts.push(format!("first {ms:.0} ms"));
             }
             if let Some((used, fit)) = version.context() {
                 parts.push(format!("context {used}/{fit}"));
@@ -175,7 +183,7 @@ fn status(exchange: &Exchange, version: &Version) -> String {
     if let Stage::Done(ended) = &version.stage {
         parts.push(
             match ended.as_str() {
-                "end" => "it ended the text",
+                "end" => "end of text",
                 "length" => "max tokens",
                 "stop" => "its turn ended",
                 _ => "stopped",
@@ -237,7 +245,7 @@ fn spot_in(line: &Line<Tag>, column: usize) -> Option<Spot> {
 
 /// The token at a place of the screen.
 pub fn spot_at(chat: &Chat, at: Position, area: Rect) -> Option<Spot> {
-    let inside = inner(area);
+    let inside = page(area);
     let seen = chat.seen.get();
     let line = seen.top + usize::from(at.y.checked_sub(inside.y)?);
     let lines = lines(chat, usize::from(inside.width));

@@ -257,10 +257,11 @@ fn the_text_stays_where_a_person_reads() {
     assert!(desk.screen().contains("line 59"));
     desk.keys("pageup pageup");
     let held = desk.screen();
-    let first = held.lines().nth(2).unwrap().to_string();
+    let text = |screen: &str| screen.lines().nth(2).unwrap().chars().take(40).collect::<String>();
+    let first = text(&held);
     assert!(!held.contains("line 59"));
     desk.say(job, &["more\n", "and more\n"]);
-    assert_eq!(desk.screen().lines().nth(2).unwrap(), first);
+    assert_eq!(text(&desk.screen()), first);
     desk.keys("pagedown pagedown pagedown");
     assert!(desk.screen().contains("and more"));
 }

@@ -33,9 +33,11 @@ pub fn draw(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     if let Some(area) = areas.panel {
         panel::draw(chat, frame, area, cx);
     }
+    // Over the text, so that the bars beside it stay in sight.
+    let below = if areas.text.area() > 0 { areas.text } else { area };
     match chat.popup {
-        Some(Popup::Models { at }) => models(chat, at, frame, area, cx),
-        Some(Popup::Alternatives { at }) => alternatives(chat, at, frame, area, cx),
+        Some(Popup::Models { at }) => models(chat, at, frame, below, cx),
+        Some(Popup::Alternatives { at }) => alternatives(chat, at, frame, below, cx),
         None => {}
     }
 }

@@ -87,7 +87,7 @@ fn replies_and_sequences_in_pieces_are_never_keys() {
     let dir = project();
     let mut screen = Pty::open(dir.path(), 120, 36, &[]);
     // A colour reply full of q, an arrow in pieces, an unknown sequence: none of them quits or moves to another pane.
-    for bytes in ["\x1b]11;rgb:qqqq/qqqq/qqqq\x07", "\x1b]4;1;q\x1b\\", "\x1b", "[", "A", "\x1bOq"] {
+    for bytes in ["\x1b]11;rgb:qqqq/qqqq/qqqq\x07", "\x1b]4;1;q\x1b\\", "\x1b", "[", "A", "\x1bOq", "\x1b[?62;4q"] {
         screen.send(bytes);
         screen.read_for(Duration::from_millis(5));
     }

@@ -1,212 +1,328 @@
-//! The input thread: reads the terminal and hands on whole events. Sequences that arrive in pieces, late or as an
-//! answer to somebody's question are put together or swallowed, so that their letters are never taken for keys.
-//! Deliberately not here: what a key does.
+//! The input thread: reads the terminal's bytes and hands on whole events. Sequences that arrive in pieces or late, and
+//! answers to questions that somebody else asked, are put together or swallowed, so that their letters are never taken
+//! for keys. Deliberately not here: what a key does.
 
+use std::io::Read;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 /// How long a lone Esc waits for the rest of a sequence before it is the key.
 const ESC_WAIT: Duration = Duration::from_millis(40);
-/// How long after an Esc the rest of its sequence may still come, on a slow line.
+/// How long after an Esc the rest of its sequence may still come, on a slow line; and silence that ends a sequence whose end was lost.
 const LATE: Duration = Duration::from_millis(500);
-/// Silence that ends a string sequence whose end was lost.
-const GAP: Duration = Duration::from_millis(300);
+/// The longest sequence that is looked at; what is longer is swallowed.
+const LONGEST: usize = 64;
+/// The most text that one paste may bring.
+const PASTE: usize = 8 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
     Ground,
     /// An Esc came, and perhaps more.
     Esc,
-    /// Within a control sequence: its parameters so far. `late`: its Esc was handed on as a key already.
-    Csi {
-        params: String,
-        late: bool,
-    },
+    /// Within `Esc [`: its bytes so far. `late`: its Esc was handed on as a key already.
+    Csi { bytes: Vec<u8>, late: bool },
     /// After `Esc O`.
-    Ss3 {
-        late: bool,
-    },
-    /// Within a string (a colour reply and the like), which nobody asked for.
-    Str,
-    /// Within a paste whose beginning came in pieces.
-    Paste(String),
+    Ss3 { late: bool },
+    /// Within a string (a colour reply and the like) until BEL or `Esc \`. `esc`: an Esc came last.
+    Str { esc: bool },
+    /// Within a bracketed paste.
+    Paste(Vec<u8>),
+    /// Within a character of several bytes.
+    Utf8 { bytes: Vec<u8>, need: usize, alt: bool },
 }
 
-/// The filter; time is handed in.
+/// The parser; time is handed in.
 #[derive(Debug)]
-pub struct Sieve {
+pub struct Parser {
     state: State,
     /// When the last Esc was handed on as a key.
     esc_at: Option<Instant>,
     last: Option<Instant>,
 }
 
-impl Default for Sieve {
+impl Default for Parser {
     fn default() -> Self {
         Self { state: State::Ground, esc_at: None, last: None }
     }
 }
 
-impl Sieve {
+const END_OF_PASTE: &[u8] = b"\x1b[201~";
+
+impl Parser {
     /// How long to wait for more before calling [`Self::silence`]; none: nothing is held back.
     pub fn wait(&self) -> Option<Duration> {
-        match self.state {
-            State::Esc | State::Paste(_) => Some(ESC_WAIT),
-            _ => None,
-        }
+        (self.state == State::Esc).then_some(ESC_WAIT)
     }
 
-    /// No event came for as long as [`Self::wait`] said.
+    /// No byte came for as long as [`Self::wait`] said.
     pub fn silence(&mut self, now: Instant, out: &mut Vec<Event>) {
-        match std::mem::replace(&mut self.state, State::Ground) {
-            State::Esc => {
-                self.esc_at = Some(now);
-                out.push(key(KeyCode::Esc, KeyModifiers::NONE));
-            }
-            State::Paste(text) => out.push(Event::Paste(text)),
-            other => self.state = other,
+        if self.state == State::Esc {
+            self.state = State::Ground;
+            self.esc_at = Some(now);
+            out.push(key(KeyCode::Esc, KeyModifiers::NONE));
         }
     }
 
-    /// One event as the terminal library read it.
-    pub fn push(&mut self, event: Event, now: Instant, out: &mut Vec<Event>) {
-        let gap = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        self.last = Some(now);
-        if matches!(self.state, State::Str) && gap > GAP || matches!(self.state, State::Csi { .. } | State::Ss3 { .. }) && gap > LATE {
+    /// Bytes as they were read.
+    pub fn push(&mut self, bytes: &[u8], now: Instant, out: &mut Vec<Event>) {
+        let gap = self.last.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        if gap > LATE && !matches!(self.state, State::Esc | State::Paste(_)) {
             self.state = State::Ground;
         }
-        let Event::Key(press) = &event else {
-            self.silence(now, out);
-            out.push(event);
-            return;
-        };
-        if press.kind == KeyEventKind::Release {
-            return;
+        if gap > 4 * LATE
+            && let State::Paste(text) = &self.state
+        {
+            // Its end was lost.
+            out.push(pasted(text));
+            self.state = State::Ground;
         }
-        let plain = match press.code {
-            KeyCode::Char(c) if (press.modifiers - KeyModifiers::SHIFT).is_empty() => Some(c),
-            _ => None,
-        };
+        for byte in bytes {
+            self.byte(*byte, now, out);
+        }
+    }
+
+    fn byte(&mut self, b: u8, now: Instant, out: &mut Vec<Event>) {
         match std::mem::replace(&mut self.state, State::Ground) {
-            State::Ground => self.ground(press, plain, now, out),
-            State::Esc => match plain {
-                Some('[') => self.state = State::Csi { params: String::new(), late: false },
-                Some('O') => self.state = State::Ss3 { late: false },
-                Some(']' | 'P' | '_' | '^') => self.state = State::Str,
-                _ => {
-                    self.esc_at = Some(now);
-                    out.push(key(KeyCode::Esc, KeyModifiers::NONE));
-                    self.ground(press, plain, now, out);
+            State::Ground => self.ground(b, false, now, out),
+            State::Esc => self.after_esc(b, now, out),
+            State::Csi { mut bytes, late } => match b {
+                0x1b => self.state = State::Esc,
+                0x20..=0x3f => {
+                    if bytes.len() < LONGEST {
+                        bytes.push(b);
+                    }
+                    self.state = State::Csi { bytes, late };
                 }
+                // The Linux console writes F1 to F5 as `Esc [ [ A`.
+                b'[' if bytes.is_empty() => self.state = State::Csi { bytes: vec![b'['], late },
+                b'~' if bytes == b"200" => self.state = State::Paste(Vec::new()),
+                0x40..=0x7e if !late => out.extend(sequence(&bytes, b)),
+                0x40..=0x7e => {}
+                _ => self.ground(b, false, now, out),
             },
-            State::Csi { mut params, late } => match plain {
-                Some(c) if (' '..='?').contains(&c) && params.len() < 32 => {
-                    params.push(c);
-                    self.state = State::Csi { params, late };
-                }
-                Some('~') if params == "200" => self.state = State::Paste(String::new()),
-                Some(c) if ('@'..='~').contains(&c) && !late => out.extend(decode(&params, c)),
-                Some(c) if ('@'..='~').contains(&c) => {}
-                _ => self.ground(press, plain, now, out),
+            State::Ss3 { late } => match b {
+                0x1b => self.state = State::Esc,
+                0x30..=0x7e if !late => out.extend(sequence(b"", b)),
+                0x30..=0x7e => {}
+                _ => self.ground(b, false, now, out),
             },
-            State::Ss3 { late } => match plain {
-                Some(c) if c.is_ascii_alphabetic() && !late => out.extend(decode("", c)),
-                Some(c) if c.is_ascii_alphabetic() => {}
-                _ => self.ground(press, plain, now, out),
+            State::Str { esc } => match b {
+                0x07 | 0x18 | 0x1a => {}
+                b'\\' if esc => {}
+                _ => self.state = State::Str { esc: b == 0x1b },
             },
-            State::Str => {
-                let bell = press.code == KeyCode::Char('g') && press.modifiers == KeyModifiers::CONTROL;
-                let terminator = press.code == KeyCode::Char('\\') && press.modifiers.contains(KeyModifiers::ALT);
-                if !bell && !terminator {
-                    self.state = State::Str;
+            State::Paste(mut text) => {
+                text.push(b);
+                if text.ends_with(END_OF_PASTE) {
+                    text.truncate(text.len() - END_OF_PASTE.len());
+                    text.truncate(PASTE);
+                    out.push(pasted(&text));
+                } else {
+                    if text.len() > PASTE + END_OF_PASTE.len() {
+                        // What is too much is forgotten, but its end must still be seen.
+                        text.drain(PASTE..text.len() - END_OF_PASTE.len());
+                    }
+                    self.state = State::Paste(text);
                 }
             }
-            State::Paste(mut text) => {
-                match (press.code, plain) {
-                    (_, Some(c)) => text.push(c),
-                    (KeyCode::Enter, _) => text.push('\n'),
-                    (KeyCode::Char('j'), _) => text.push('\n'),
-                    (KeyCode::Tab, _) => text.push('\t'),
-                    _ => {}
+            State::Utf8 { mut bytes, need, alt } => {
+                if b & 0xc0 != 0x80 {
+                    return self.ground(b, false, now, out);
                 }
-                self.state = State::Paste(text);
+                bytes.push(b);
+                if bytes.len() < need {
+                    self.state = State::Utf8 { bytes, need, alt };
+                } else if let Some(c) = std::str::from_utf8(&bytes).ok().and_then(|s| s.chars().next()) {
+                    out.push(key(KeyCode::Char(c), if alt { KeyModifiers::ALT } else { KeyModifiers::NONE }));
+                }
             }
         }
     }
 
-    fn ground(&mut self, press: &KeyEvent, plain: Option<char>, now: Instant, out: &mut Vec<Event>) {
-        let after_esc = self.esc_at.take().is_some_and(|at| now.saturating_duration_since(at) < LATE);
-        let alt = press.modifiers.contains(KeyModifiers::ALT);
-        match (press.code, plain) {
-            (KeyCode::Esc, _) if press.modifiers.is_empty() => self.state = State::Esc,
-            (_, Some('[')) if after_esc => self.state = State::Csi { params: String::new(), late: true },
-            (_, Some('O')) if after_esc => self.state = State::Ss3 { late: true },
-            (_, Some(']')) if after_esc => self.state = State::Str,
-            // A string sequence in one piece: the library reads its beginning as Alt and a letter.
-            (KeyCode::Char(']' | 'P' | '_' | '^' | 'X'), _) if alt => self.state = State::Str,
-            _ => out.push(Event::Key(*press)),
+    fn after_esc(&mut self, b: u8, now: Instant, out: &mut Vec<Event>) {
+        match b {
+            b'[' => self.state = State::Csi { bytes: Vec::new(), late: false },
+            b'O' => self.state = State::Ss3 { late: false },
+            b']' | b'P' | b'_' | b'^' | b'X' => self.state = State::Str { esc: false },
+            0x1b => {
+                out.push(key(KeyCode::Esc, KeyModifiers::NONE));
+                self.state = State::Esc;
+            }
+            _ => self.ground(b, true, now, out),
         }
     }
+
+    fn ground(&mut self, b: u8, alt: bool, now: Instant, out: &mut Vec<Event>) {
+        let after_esc = self.esc_at.take().is_some_and(|at| now.saturating_duration_since(at) < LATE);
+        if after_esc && !alt {
+            match b {
+                b'[' => return self.state = State::Csi { bytes: Vec::new(), late: true },
+                b'O' => return self.state = State::Ss3 { late: true },
+                b']' => return self.state = State::Str { esc: false },
+                _ => {}
+            }
+        }
+        let with = |flags| if alt { flags | KeyModifiers::ALT } else { flags };
+        let event = match b {
+            0x1b => return self.state = State::Esc,
+            b'\r' => key(KeyCode::Enter, with(KeyModifiers::NONE)),
+            b'\t' => key(KeyCode::Tab, with(KeyModifiers::NONE)),
+            0x7f | 0x08 => key(KeyCode::Backspace, with(KeyModifiers::NONE)),
+            0 => key(KeyCode::Char(' '), with(KeyModifiers::CONTROL)),
+            1..=26 => key(KeyCode::Char(char::from(b'a' + b - 1)), with(KeyModifiers::CONTROL)),
+            28..=31 => key(KeyCode::Char(char::from(b'4' + b - 28)), with(KeyModifiers::CONTROL)),
+            0x20..=0x7e => {
+                let c = char::from(b);
+                let shift = if c.is_ascii_uppercase() { KeyModifiers::SHIFT } else { KeyModifiers::NONE };
+                key(KeyCode::Char(c), with(shift))
+            }
+            0xc2..=0xf4 => {
+                let need = if b < 0xe0 { 2 } else if b < 0xf0 { 3 } else { 4 };
+                self.state = State::Utf8 { bytes: vec![b], need, alt };
+                return;
+            }
+            _ => return,
+        };
+        out.push(event);
+    }
+}
+
+fn pasted(text: &[u8]) -> Event {
+    Event::Paste(String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\r', "\n"))
 }
 
 fn key(code: KeyCode, modifiers: KeyModifiers) -> Event {
     Event::Key(KeyEvent::new(code, modifiers))
 }
 
-/// The keys that matter of what may come as a control sequence; everything else is swallowed.
-fn decode(params: &str, end: char) -> Option<Event> {
-    let mut numbers = params.split(';').map(|p| p.parse::<u8>().unwrap_or(1));
-    let first = numbers.next().unwrap_or(1);
-    let bits = numbers.next().unwrap_or(1).saturating_sub(1);
-    let mut modifiers = KeyModifiers::NONE;
-    for (bit, flag) in [(1, KeyModifiers::SHIFT), (2, KeyModifiers::ALT), (4, KeyModifiers::CONTROL)] {
-        if bits & bit != 0 {
-            modifiers |= flag;
-        }
+/// What a control sequence says, of those that matter; everything else is swallowed.
+fn sequence(bytes: &[u8], end: u8) -> Option<Event> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    if let Some(mouse) = text.strip_prefix('<') {
+        return mouse_event(mouse, end);
     }
-    let code = match (end, first) {
-        ('A', _) => KeyCode::Up,
-        ('B', _) => KeyCode::Down,
-        ('C', _) => KeyCode::Right,
-        ('D', _) => KeyCode::Left,
-        ('H', _) | ('~', 1 | 7) => KeyCode::Home,
-        ('F', _) | ('~', 4 | 8) => KeyCode::End,
-        ('Z', _) => KeyCode::BackTab,
-        ('~', 3) => KeyCode::Delete,
-        ('~', 5) => KeyCode::PageUp,
-        ('~', 6) => KeyCode::PageDown,
-        ('P', _) => KeyCode::F(1),
+    match (text, end) {
+        ("", b'I') => return Some(Event::FocusGained),
+        // Focus lost, and not F-key or arrow.
+        ("", b'O') => return Some(Event::FocusLost),
+        _ => {}
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let n = end.checked_sub(b'A').filter(|n| rest.is_empty() && *n < 5)?;
+        return Some(key(KeyCode::F(n + 1), KeyModifiers::NONE));
+    }
+    if text.starts_with(['?', '>', '=']) {
+        return None;
+    }
+    let mut numbers = text.split(';').map(|p| p.split(':').next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(1));
+    let first = numbers.next().unwrap_or(1);
+    let modifiers = modifiers(numbers.next().unwrap_or(1));
+    let code = match end {
+        b'A' => KeyCode::Up,
+        b'B' => KeyCode::Down,
+        b'C' => KeyCode::Right,
+        b'D' => KeyCode::Left,
+        b'H' => KeyCode::Home,
+        b'F' => KeyCode::End,
+        b'Z' => KeyCode::BackTab,
+        // `Esc [ row ; column R` is where the cursor is, and not F3.
+        b'R' if first != 1 => return None,
+        b'P'..=b'S' => KeyCode::F(end - b'P' + 1),
+        b'~' => match first {
+            1 | 7 => KeyCode::Home,
+            2 => KeyCode::Insert,
+            3 => KeyCode::Delete,
+            4 | 8 => KeyCode::End,
+            5 => KeyCode::PageUp,
+            6 => KeyCode::PageDown,
+            11..=15 => KeyCode::F(first as u8 - 10),
+            17..=21 => KeyCode::F(first as u8 - 11),
+            23..=26 => KeyCode::F(first as u8 - 12),
+            _ => return None,
+        },
+        // `CSI u`: a key by its number, from terminals that were told so by somebody.
+        b'u' => match first {
+            13 => KeyCode::Enter,
+            9 => KeyCode::Tab,
+            27 => KeyCode::Esc,
+            127 => KeyCode::Backspace,
+            _ => KeyCode::Char(char::from_u32(first).filter(|c| !c.is_control())?),
+        },
         _ => return None,
     };
     Some(key(code, modifiers))
 }
 
-/// Reads the terminal until nobody listens; every event comes with the moment at which it was read.
+/// As xterm codes them: one more than the sum of 1 (Shift), 2 (Alt) and 4 (Ctrl).
+fn modifiers(code: u32) -> KeyModifiers {
+    let bits = code.saturating_sub(1);
+    let mut out = KeyModifiers::NONE;
+    for (bit, flag) in [(1, KeyModifiers::SHIFT), (2, KeyModifiers::ALT), (4, KeyModifiers::CONTROL)] {
+        if bits & bit != 0 {
+            out |= flag;
+        }
+    }
+    out
+}
+
+/// SGR mouse reports: `button ; column ; row`, `M` pressed, `m` released.
+fn mouse_event(text: &str, end: u8) -> Option<Event> {
+    let mut numbers = text.split(';').map(str::parse::<u16>);
+    let (button, column, row) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+    let which = match button & 3 {
+        0 => MouseButton::Left,
+        1 => MouseButton::Middle,
+        _ => MouseButton::Right,
+    };
+    let kind = match (button & 0b1110_0011, end) {
+        (64, _) => MouseEventKind::ScrollUp,
+        (65, _) => MouseEventKind::ScrollDown,
+        (66, _) => MouseEventKind::ScrollLeft,
+        (67, _) => MouseEventKind::ScrollRight,
+        (35, _) => MouseEventKind::Moved,
+        (32..=34, _) => MouseEventKind::Drag(which),
+        (0..=2, b'M') => MouseEventKind::Down(which),
+        (0..=2, b'm') => MouseEventKind::Up(which),
+        _ => return None,
+    };
+    let mut modifiers = KeyModifiers::NONE;
+    for (bit, flag) in [(4, KeyModifiers::SHIFT), (8, KeyModifiers::ALT), (16, KeyModifiers::CONTROL)] {
+        if button & bit != 0 {
+            modifiers |= flag;
+        }
+    }
+    Some(Event::Mouse(MouseEvent { kind, column: column.saturating_sub(1), row: row.saturating_sub(1), modifiers }))
+}
+
+/// Reads the terminal until nobody listens or it is gone; every event comes with the moment at which it was read.
 pub fn run(mut send: impl FnMut(Event, Instant) -> bool) {
-    let mut sieve = Sieve::default();
-    let mut out = Vec::new();
+    // The terminal itself, whatever standard input is.
+    let Ok(mut terminal) = std::fs::File::open("/dev/tty") else { return };
+    let mut parser = Parser::default();
+    let (mut out, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        let ready = match sieve.wait() {
-            Some(wait) => crossterm::event::poll(wait),
-            None => Ok(true),
+        let ready = match parser.wait() {
+            Some(wait) => poll(terminal.as_raw_fd(), wait),
+            None => true,
         };
-        let now = match ready {
-            Ok(true) => match crossterm::event::read() {
-                Ok(event) => {
-                    let now = Instant::now();
-                    sieve.push(event, now, &mut out);
-                    now
-                }
+        let now = if ready {
+            let read = terminal.read(&mut buffer);
+            let now = Instant::now();
+            match read {
+                Ok(0) => return,
+                Ok(n) => parser.push(&buffer[..n], now, &mut out),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 // The terminal is gone; the hang-up signal ends the workbench.
                 Err(_) => return,
-            },
-            Ok(false) => {
-                let now = Instant::now();
-                sieve.silence(now, &mut out);
-                now
             }
-            Err(_) => return,
+            now
+        } else {
+            let now = Instant::now();
+            parser.silence(now, &mut out);
+            now
         };
         if !out.drain(..).all(|event| send(event, now)) {
             return;
@@ -214,63 +330,122 @@ pub fn run(mut send: impl FnMut(Event, Instant) -> bool) {
     }
 }
 
+/// Whether there is something to read within `wait`.
+fn poll(fd: RawFd, wait: Duration) -> bool {
+    let mut asked = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd, of a descriptor that outlives the call.
+    unsafe { libc::poll(&raw mut asked, 1, wait.as_millis() as i32) > 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Feeds `(pause before it, event)`; a pause longer than the sieve's wait counts as silence.
-    fn feed(events: &[(u64, Event)]) -> Vec<Event> {
-        let (mut sieve, mut out, mut now) = (Sieve::default(), Vec::new(), Instant::now());
-        for (pause, event) in events {
+    /// Feeds `(pause before it in ms, bytes)`; a pause longer than the parser's wait counts as silence.
+    fn feed(pieces: &[(u64, &[u8])]) -> Vec<Event> {
+        let (mut parser, mut out, mut now) = (Parser::default(), Vec::new(), Instant::now());
+        for (pause, bytes) in pieces {
             let pause = Duration::from_millis(*pause);
-            if sieve.wait().is_some_and(|w| pause > w) {
-                sieve.silence(now + ESC_WAIT, &mut out);
+            if parser.wait().is_some_and(|w| pause > w) {
+                parser.silence(now + ESC_WAIT, &mut out);
             }
             now += pause;
-            sieve.push(event.clone(), now, &mut out);
+            parser.push(bytes, now, &mut out);
         }
-        if sieve.wait().is_some() {
-            sieve.silence(now + ESC_WAIT, &mut out);
+        if parser.wait().is_some() {
+            parser.silence(now + ESC_WAIT, &mut out);
         }
         out
     }
 
-    fn chars(text: &str) -> Vec<(u64, Event)> {
-        text.chars().map(|c| (1, key(if c == '\u{1b}' { KeyCode::Esc } else { KeyCode::Char(c) }, KeyModifiers::NONE))).collect()
+    fn plain(code: KeyCode) -> Event {
+        key(code, KeyModifiers::NONE)
+    }
+
+    fn x() -> Event {
+        plain(KeyCode::Char('x'))
     }
 
     #[test]
-    fn an_arrow_in_pieces_is_an_arrow() {
-        assert_eq!(feed(&chars("\u{1b}[A")), [key(KeyCode::Up, KeyModifiers::NONE)]);
-        assert_eq!(feed(&chars("\u{1b}[1;5C")), [key(KeyCode::Right, KeyModifiers::CONTROL)]);
-        assert_eq!(feed(&chars("\u{1b}OBx")), [key(KeyCode::Down, KeyModifiers::NONE), key(KeyCode::Char('x'), KeyModifiers::NONE)]);
+    fn keys_are_read_as_terminals_write_them() {
+        let cases: &[(&[u8], Event)] = &[
+            (b"a", plain(KeyCode::Char('a'))),
+            (b"G", key(KeyCode::Char('G'), KeyModifiers::SHIFT)),
+            ("ä".as_bytes(), plain(KeyCode::Char('ä'))),
+            ("漢".as_bytes(), plain(KeyCode::Char('漢'))),
+            (b"\r", plain(KeyCode::Enter)),
+            (b"\n", key(KeyCode::Char('j'), KeyModifiers::CONTROL)),
+            (b"\x03", key(KeyCode::Char('c'), KeyModifiers::CONTROL)),
+            (b"\x7f", plain(KeyCode::Backspace)),
+            (b"\x1b", plain(KeyCode::Esc)),
+            (b"\x1bx", key(KeyCode::Char('x'), KeyModifiers::ALT)),
+            (b"\x1b[A", plain(KeyCode::Up)),
+            (b"\x1bOB", plain(KeyCode::Down)),
+            (b"\x1b[1;5C", key(KeyCode::Right, KeyModifiers::CONTROL)),
+            (b"\x1b[Z", plain(KeyCode::BackTab)),
+            (b"\x1b[3~", plain(KeyCode::Delete)),
+            (b"\x1b[24~", plain(KeyCode::F(12))),
+            (b"\x1bOP", plain(KeyCode::F(1))),
+            (b"\x1b[11~", plain(KeyCode::F(1))),
+            (b"\x1b[[A", plain(KeyCode::F(1))),
+            (b"\x1b[99;5u", key(KeyCode::Char('c'), KeyModifiers::CONTROL)),
+            (b"\x1b[I", Event::FocusGained),
+            (b"\x1b[O", Event::FocusLost),
+            (b"\x1b[200~two\r\nlines \x1b[A\x1b[201~", Event::Paste("two\nlines \u{1b}[A".into())),
+        ];
+        for (bytes, event) in cases {
+            assert_eq!(feed(&[(0, bytes)]), std::slice::from_ref(event), "{:?}", String::from_utf8_lossy(bytes));
+            // The same in pieces of one byte, as a slow line brings them.
+            let pieces: Vec<(u64, &[u8])> = bytes.chunks(1).map(|c| (10, c)).collect();
+            assert_eq!(feed(&pieces), std::slice::from_ref(event), "{:?} in pieces", String::from_utf8_lossy(bytes));
+        }
+        let click = MouseEvent { kind: MouseEventKind::Down(MouseButton::Left), column: 4, row: 9, modifiers: KeyModifiers::NONE };
+        assert_eq!(feed(&[(0, b"\x1b[<0;5;10M")]), [Event::Mouse(click)]);
+        let wheel = MouseEvent { kind: MouseEventKind::ScrollDown, column: 0, row: 0, modifiers: KeyModifiers::CONTROL };
+        assert_eq!(feed(&[(0, b"\x1b[<81;1;1M")]), [Event::Mouse(wheel)]);
     }
 
     #[test]
     fn a_late_sequence_is_an_escape_and_nothing_more() {
-        let late: Vec<_> = chars("\u{1b}[A").into_iter().map(|(_, e)| (200, e)).collect();
-        assert_eq!(feed(&late), [key(KeyCode::Esc, KeyModifiers::NONE)]);
-        let esc_then_q: Vec<_> = chars("\u{1b}q").into_iter().map(|(_, e)| (200, e)).collect();
-        assert_eq!(feed(&esc_then_q).len(), 2);
+        assert_eq!(feed(&[(0, b"\x1b"), (200, b"["), (200, b"A")]), [plain(KeyCode::Esc)]);
+        assert_eq!(feed(&[(0, b"\x1b"), (200, b"[1;5"), (200, b"C"), (1, b"x")]), [plain(KeyCode::Esc), x()]);
+        assert_eq!(feed(&[(0, b"\x1b"), (200, b"q")]), [plain(KeyCode::Esc), plain(KeyCode::Char('q'))]);
+        assert_eq!(feed(&[(0, b"\x1b"), (600, b"["), (1, b"x")]).len(), 3);
+        assert_eq!(feed(&[(0, b"\x1b\x1b")]), [plain(KeyCode::Esc), plain(KeyCode::Esc)]);
     }
 
     #[test]
-    fn colour_replies_and_unknown_sequences_are_swallowed() {
-        let mut reply = vec![(0, key(KeyCode::Char(']'), KeyModifiers::ALT))];
-        reply.extend(chars("11;rgb:1515/1717/1c1c"));
-        reply.push((0, key(KeyCode::Char('g'), KeyModifiers::CONTROL)));
-        reply.extend(chars("q"));
-        assert_eq!(feed(&reply), [key(KeyCode::Char('q'), KeyModifiers::NONE)]);
-        assert_eq!(feed(&chars("\u{1b}[?997;1n")), []);
-        let mut lost_end = vec![(0, key(KeyCode::Char(']'), KeyModifiers::ALT))];
-        lost_end.extend(chars("11;rgb:15"));
-        lost_end.push((400, key(KeyCode::Char('x'), KeyModifiers::NONE)));
-        assert_eq!(feed(&lost_end), [key(KeyCode::Char('x'), KeyModifiers::NONE)]);
+    fn replies_and_unknown_sequences_are_swallowed() {
+        let replies: [&[u8]; 8] = [
+            b"\x1b]11;rgb:qqqq/qqqq/qqqq\x07",
+            b"\x1b]4;1;rgb:0/0/0\x1b\\",
+            b"\x1bP>|terminal q\x1b\\",
+            b"\x1b[?62;4q",
+            b"\x1b[?997;1n",
+            b"\x1b[?2026;2$y",
+            b"\x1b[12;40R",
+            b"\x1b[8;24;80t",
+        ];
+        for reply in replies {
+            let mut bytes = reply.to_vec();
+            bytes.push(b'x');
+            assert_eq!(feed(&[(0, &bytes)]), [x()], "{:?}", String::from_utf8_lossy(reply));
+            let pieces: Vec<(u64, &[u8])> = bytes.chunks(1).map(|c| (5, c)).collect();
+            assert_eq!(feed(&pieces), [x()], "{:?} in pieces", String::from_utf8_lossy(reply));
+        }
+        // One whose end was lost does not swallow what a person types later.
+        assert_eq!(feed(&[(0, b"\x1b]11;rgb:15"), (600, b"x")]), [x()]);
+        assert_eq!(feed(&[(0, b"\x1b[?99"), (600, b"x")]), [x()]);
+        // Bytes that are no UTF-8 are dropped.
+        assert_eq!(feed(&[(0, b"\xff\xc3x")]), [x()]);
     }
 
     #[test]
-    fn two_escapes_and_a_paste_in_pieces() {
-        assert_eq!(feed(&chars("\u{1b}\u{1b}")).len(), 2);
-        assert_eq!(feed(&chars("\u{1b}[200~q:x")), [Event::Paste("q:x".into())]);
+    fn a_paste_without_bound_ends_all_the_same() {
+        let mut bytes = b"\x1b[200~".to_vec();
+        bytes.extend(std::iter::repeat_n(b'a', PASTE + 100));
+        bytes.extend_from_slice(b"\x1b[201~x");
+        let events = feed(&[(0, &bytes)]);
+        assert!(matches!(&events[..], [Event::Paste(text), last] if text.len() == PASTE && *last == x()), "{}", events.len());
     }
 }

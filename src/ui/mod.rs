@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::Event;
 use ratatui::Terminal;
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 
 use crate::engine::Handle;
 use crate::engine::protocol::{Command, Up};
@@ -178,7 +178,6 @@ impl Driver {
     fn take(&mut self, message: Message) -> color_eyre::Result<bool> {
         let now = now_ms();
         match message {
-            Message::Input(Event::Resize(..), _) => return Ok(true),
             Message::Input(event, read) => {
                 #[cfg(debug_assertions)]
                 provoke(&event);
@@ -203,6 +202,8 @@ impl Driver {
                 self.retake()?;
                 return Ok(true);
             }
+            // The next frame asks for the size.
+            Message::Signal(SIGWINCH) => return Ok(true),
             Message::Signal(_) => {}
             Message::Panic(what) => {
                 self.shell.panicked(what, now);
@@ -290,7 +291,7 @@ fn spawn_sources(sender: &Sender<Message>, events: Receiver<Up>) -> std::io::Res
         }
         let _ = to.send(Message::EngineGone);
     })?;
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT, SIGWINCH])?;
     let to = sender.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {

@@ -97,12 +97,16 @@ impl Palette {
             self.found = (0..self.entries.len()).collect();
             return;
         }
-        // A name that begins with what was typed comes first: `q` is quit, whatever else has a q.
-        let starts = |e: &Entry| e.name.rsplit(": ").next().is_some_and(|n| n.starts_with(needle));
-        let texts: Vec<String> = self.entries.iter().map(|e| format!("{}  {}", e.name, e.help)).collect();
+        let lower = needle.to_lowercase();
+        let names: Vec<&str> = self.entries.iter().map(|e| e.name.as_str()).collect();
         let mut matcher = frizbee::Matcher::new(needle, &frizbee::Config::default());
-        let mut found: Vec<usize> = matcher.match_list(&texts).iter().map(|m| m.index as usize).collect();
-        found.sort_by_key(|i| !starts(&self.entries[*i]));
+        let mut found: Vec<usize> = matcher.match_list(&names).iter().map(|m| m.index as usize).collect();
+        // A name that begins with what was typed comes first: `q` is quit, whatever else has a q.
+        found.sort_by_key(|i| !self.entries[*i].name.rsplit(": ").next().is_some_and(|n| n.starts_with(&lower)));
+        // What only its sentence speaks of comes last.
+        let spoken = |i: &usize| !found.contains(i) && lower.len() > 2 && self.entries[*i].help.to_lowercase().contains(&lower);
+        let last: Vec<usize> = (0..self.entries.len()).filter(spoken).collect();
+        found.extend(last);
         self.found = found;
     }
 

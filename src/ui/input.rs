@@ -23,15 +23,26 @@ enum State {
     /// An Esc came, and perhaps more.
     Esc,
     /// Within `Esc [`: its bytes so far. `late`: its Esc was handed on as a key already.
-    Csi { bytes: Vec<u8>, late: bool },
+    Csi {
+        bytes: Vec<u8>,
+        late: bool,
+    },
     /// After `Esc O`.
-    Ss3 { late: bool },
+    Ss3 {
+        late: bool,
+    },
     /// Within a string (a colour reply and the like) until BEL or `Esc \`. `esc`: an Esc came last.
-    Str { esc: bool },
+    Str {
+        esc: bool,
+    },
     /// Within a bracketed paste.
     Paste(Vec<u8>),
     /// Within a character of several bytes.
-    Utf8 { bytes: Vec<u8>, need: usize, alt: bool },
+    Utf8 {
+        bytes: Vec<u8>,
+        need: usize,
+        alt: bool,
+    },
 }
 
 /// The parser; time is handed in.
@@ -180,7 +191,13 @@ impl Parser {
                 key(KeyCode::Char(c), with(shift))
             }
             0xc2..=0xf4 => {
-                let need = if b < 0xe0 { 2 } else if b < 0xf0 { 3 } else { 4 };
+                let need = if b < 0xe0 {
+                    2
+                } else if b < 0xf0 {
+                    3
+                } else {
+                    4
+                };
                 self.state = State::Utf8 { bytes: vec![b], need, alt };
                 return;
             }

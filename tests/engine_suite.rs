@@ -96,7 +96,7 @@ struct Fixture {
 impl Fixture {
     fn new(socket: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::start(dir.path(), Settings { jobs: TEST_JOBS, lower_priority: false }).unwrap();
+        let engine = Engine::start(dir.path(), Settings { jobs: TEST_JOBS, lower_priority: false, ..Settings::default() }).unwrap();
         if socket {
             socket::listen(&engine, &socket::path_of(dir.path())).unwrap();
         }

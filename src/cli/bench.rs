@@ -1,18 +1,15 @@
 //! `bench train`: one JSON line with the same keys as the peer's. Deliberately not here: the measuring.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::args::BenchTrain;
 use super::follow::follow;
-use super::{Failure, out};
+use super::{Failure, Place, out};
 use crate::engine::jobs::BenchSpec;
-use crate::engine::{Handle, Settings};
 use crate::report::Report;
 use crate::spec::JobSpec;
 
-pub fn train(project: &Path, args: &BenchTrain) -> Result<(), Failure> {
+pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
     let spec = BenchSpec {
         vocab: args.vocab,
         width: args.width,
@@ -23,7 +20,7 @@ pub fn train(project: &Path, args: &BenchTrain) -> Result<(), Failure> {
         steps: args.steps,
         device: args.device.clone(),
     };
-    let handle = Handle::spawn_with(project, Settings { lower_priority: false, ..Settings::default() })?;
+    let handle = place.engine()?;
     let mut figures: Option<serde_json::Map<String, Value>> = None;
     let end = follow(&handle, JobSpec::new("bench", &spec), |event| {
         if let Report::Facts(facts) = &event.report {

@@ -2,9 +2,9 @@
 
 use super::args::Engine;
 use super::{Failure, out};
-use crate::engine::host;
+use crate::engine::{Settings, host};
 
-pub fn run(args: &Engine) -> Result<(), Failure> {
+pub fn run(args: &Engine, settings: Settings) -> Result<(), Failure> {
     let dir = args.dir.canonicalize().map_err(|e| Failure::Failed(format!("{}: {e}; make the directory first", out::shown(&args.dir))))?;
     if args.detach {
         let path = host::start_detached(&dir)?;
@@ -14,6 +14,6 @@ pub fn run(args: &Engine) -> Result<(), Failure> {
         host::leave_session();
     }
     // Somebody may wait for this line; nobody need.
-    host::run(&dir, |path| drop(out::line(format!("listening at {}", out::shown(path)))))?;
+    host::run(&dir, settings, |path| drop(out::line(format!("listening at {}", out::shown(path)))))?;
     Ok(())
 }

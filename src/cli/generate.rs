@@ -6,17 +6,16 @@ use std::path::Path;
 
 use super::args::Generate;
 use super::follow::follow;
-use super::{Failure, out};
-use crate::engine::{Handle, Settings};
+use super::{Failure, Place, out};
 use crate::report::{Event, Level, Report};
 use crate::sample::stream::Utf8Stream;
 use crate::spec::{GenerateSpec, JobSpec, Message, Sampler};
 
-pub fn run(project: &Path, args: &Generate) -> Result<(), Failure> {
+pub fn run(place: &Place, args: &Generate) -> Result<(), Failure> {
     let prompt = if args.prompt == "-" { standard_input()? } else { args.prompt.clone() };
     let messages = if args.chat { vec![Message { role: "user".into(), content: prompt.clone() }] } else { Vec::new() };
     let spec = GenerateSpec {
-        model: model_name(project, &args.model)?,
+        model: model_name(&place.project, &args.model)?,
         prompt: prompt.clone(),
         messages,
         max_tokens: args.max_tokens,
@@ -32,7 +31,7 @@ pub fn run(project: &Path, args: &Generate) -> Result<(), Failure> {
         device: args.device.clone(),
         ..GenerateSpec::default()
     };
-    let handle = Handle::spawn_with(project, Settings { lower_priority: false, ..Settings::default() })?;
+    let handle = place.engine()?;
     let spec = JobSpec::new("generate", &spec);
     let end = if args.json {
         follow(&handle, spec, out::json)?

@@ -24,6 +24,9 @@ use clap::Parser;
 use args::{Args, BenchWhat, Command};
 use out::complain;
 
+use crate::engine::worker::{PanicNotes, on_engine_thread};
+use crate::engine::{Handle, Settings};
+
 /// Why a subcommand did not do what it was asked.
 #[derive(Debug)]
 enum Failure {
@@ -60,12 +63,13 @@ impl From<crate::engine::EngineError> for Failure {
 
 /// Runs the program on the arguments of its process.
 pub fn main() -> ExitCode {
-    quiet_engine_panics();
-    run(std::env::args_os())
+    let panics = PanicNotes::default();
+    quiet_engine_panics(panics.clone());
+    run(std::env::args_os(), panics)
 }
 
 /// Runs the program on these arguments, the first of which is its name.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+fn run(args: impl IntoIterator<Item = OsString>, panics: PanicNotes) -> ExitCode {
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => {
@@ -74,7 +78,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match dispatch(args) {
+    match dispatch(args, panics) {
         Ok(()) | Err(Failure::Pipe) => ExitCode::SUCCESS,
         Err(Failure::Interrupted) => ExitCode::from(130),
         Err(Failure::Failed(what)) => {
@@ -88,20 +92,37 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(args: Args) -> Result<(), Failure> {
-    let project = project(&args.project)?;
+fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
+    let place = Place { project: project(&args.project)?, panics };
+    let project = &place.project;
     match args.command {
-        None => workbench(&project, &args),
-        Some(Command::Train(a)) => train::run(&project, &a),
-        Some(Command::Generate(a)) => generate::run(&project, &a),
-        Some(Command::Tokenizer { what }) => tokenizer::run(&project, &what),
-        Some(Command::Runs { json }) => runs::list(&project, json),
-        Some(Command::Show { run, json }) => runs::show(&project, &run, json),
-        Some(Command::Doctor { json }) => doctor::run(&project, json),
-        Some(Command::Sample { what }) => sample::run(&project, &what),
-        Some(Command::Engine(a)) => engine::run(&a),
-        Some(Command::Bench { what: BenchWhat::Train(a) }) => bench::train(&project, &a),
+        None => workbench(&place, &args),
+        Some(Command::Train(a)) => train::run(&place, &a),
+        Some(Command::Generate(a)) => generate::run(&place, &a),
+        Some(Command::Tokenizer { what }) => tokenizer::run(&place, &what),
+        Some(Command::Runs { json }) => runs::list(project, json),
+        Some(Command::Show { run, json }) => runs::show(project, &run, json),
+        Some(Command::Doctor { json }) => doctor::run(project, json),
+        Some(Command::Sample { what }) => sample::run(&place, &what),
+        Some(Command::Engine(a)) => engine::run(&a, place.settings(true)),
+        Some(Command::Bench { what: BenchWhat::Train(a) }) => bench::train(&place, &a),
         Some(Command::Bench { what: BenchWhat::Screen(a) }) => bench_screen::run(&a),
+    }
+}
+
+/// Where a subcommand works.
+struct Place {
+    project: PathBuf,
+    panics: PanicNotes,
+}
+
+impl Place {
+    fn settings(&self, lower_priority: bool) -> Settings {
+        Settings { lower_priority, panics: self.panics.clone(), ..Settings::default() }
+    }
+    /// An engine for one job of a subcommand: with no screen beside it, it need not give way.
+    fn engine(&self) -> Result<Handle, Failure> {
+        Ok(Handle::spawn_with(&self.project, self.settings(false))?)
     }
 }
 
@@ -115,7 +136,7 @@ fn project(given: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-fn workbench(project: &Path, args: &Args) -> Result<(), Failure> {
+fn workbench(place: &Place, args: &Args) -> Result<(), Failure> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
             "the workbench needs a terminal on standard input and output; without one use a subcommand: train, generate, \
@@ -123,18 +144,18 @@ fn workbench(project: &Path, args: &Args) -> Result<(), Failure> {
                 .into(),
         ));
     }
-    let handle = crate::engine::Handle::spawn(project)?;
+    let handle = Handle::spawn_with(&place.project, place.settings(true))?;
     let options = crate::ui::Options { ascii: args.ascii, readonly: args.readonly, theme: args.theme.clone(), mouse: None };
-    crate::ui::run(project, handle, options).map_err(|e| Failure::Failed(format!("{e:#}")))
+    crate::ui::run(&place.project, handle, options).map_err(|e| Failure::Failed(format!("{e:#}")))
 }
 
 /// A panic on a thread of the engine becomes a failed job; its place goes into the job's log, not over the screen.
-fn quiet_engine_panics() {
+fn quiet_engine_panics(panics: PanicNotes) {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if crate::engine::worker::on_engine_thread() {
+        if on_engine_thread() {
             let trace = std::backtrace::Backtrace::force_capture();
-            crate::engine::worker::note_panic(format!("{info}\n{trace}"));
+            panics.keep(format!("{info}\n{trace}"));
         } else {
             usual(info);
         }

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 
 use super::args::Sample as What;
 use super::follow::follow;
-use super::{Failure, out};
+use super::{Failure, Place, out};
 use crate::data::sample;
 use crate::engine::jobs::ScoreSpec;
-use crate::engine::{Handle, Settings};
 use crate::report::Report;
 use crate::spec::JobSpec;
 use crate::text::visible;
@@ -17,13 +16,13 @@ use crate::text::visible;
 /// The largest text that is checked.
 const MAX_CHECKED: u64 = 64 << 20;
 
-pub fn run(project: &Path, what: &What) -> Result<(), Failure> {
+pub fn run(place: &Place, what: &What) -> Result<(), Failure> {
     match what {
         What::Write { dir } => write(dir),
         What::Check { file, json } => check(file, *json),
         What::Score { model, samples, tokens, temperature, json } => {
-            let model = super::generate::model_name(project, model)?;
-            score(project, &ScoreSpec { model, samples: *samples, tokens: *tokens, temperature: *temperature }, *json)
+            let model = super::generate::model_name(&place.project, model)?;
+            score(place, &ScoreSpec { model, samples: *samples, tokens: *tokens, temperature: *temperature }, *json)
         }
     }
 }
@@ -62,8 +61,8 @@ fn check(file: &Path, json: bool) -> Result<(), Failure> {
     Err(wrong(format!("{what}; texts of the sample's grammar parse")))
 }
 
-fn score(project: &Path, spec: &ScoreSpec, json: bool) -> Result<(), Failure> {
-    let handle = Handle::spawn_with(project, Settings { lower_priority: false, ..Settings::default() })?;
+fn score(place: &Place, spec: &ScoreSpec, json: bool) -> Result<(), Failure> {
+    let handle = place.engine()?;
     let mut passed = false;
     let end = follow(&handle, JobSpec::new("score", spec), |event| match &event.report {
         Report::Facts(facts) => {

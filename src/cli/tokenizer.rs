@@ -9,29 +9,28 @@ use serde_json::json;
 use super::args::Tokenizer as What;
 use super::follow::follow;
 use super::generate::standard_input;
-use super::{Failure, out};
+use super::{Failure, Place, out};
 use crate::data::tokenizer::Tokenizer;
-use crate::engine::{Handle, Settings};
 use crate::report::{Event, Report};
 use crate::run::directory;
 use crate::spec::{JobSpec, TokenizerSpec};
 use crate::text::visible;
 
-pub fn run(project: &Path, what: &What) -> Result<(), Failure> {
+pub fn run(place: &Place, what: &What) -> Result<(), Failure> {
     match what {
-        What::Train { files, kind, vocab, out, json } => train(project, files, kind, *vocab, out, *json),
-        What::Encode { tokenizer, text, no_special, json } => encode(project, tokenizer, text, !no_special, *json),
-        What::Decode { tokenizer, ids, json } => decode(project, tokenizer, ids, *json),
-        What::Inspect { tokenizer, file, json } => inspect(project, tokenizer, file, *json),
+        What::Train { files, kind, vocab, out, json } => train(place, files, kind, *vocab, out, *json),
+        What::Encode { tokenizer, text, no_special, json } => encode(&place.project, tokenizer, text, !no_special, *json),
+        What::Decode { tokenizer, ids, json } => decode(&place.project, tokenizer, ids, *json),
+        What::Inspect { tokenizer, file, json } => inspect(&place.project, tokenizer, file, *json),
     }
 }
 
-fn train(project: &Path, files: &[PathBuf], kind: &str, vocab: usize, out: &Path, json: bool) -> Result<(), Failure> {
+fn train(place: &Place, files: &[PathBuf], kind: &str, vocab: usize, out: &Path, json: bool) -> Result<(), Failure> {
     let cwd = std::env::current_dir().map_err(|e| Failure::Failed(format!("the current directory: {e}; change to another")))?;
     // `sample:NAME` is a text of the program, not a file of the current directory.
     let file = |f: &PathBuf| if f.starts_with("sample:") || f.to_string_lossy().starts_with("sample:") { f.clone() } else { cwd.join(f) };
     let spec = TokenizerSpec { files: files.iter().map(file).collect(), kind: kind.into(), vocab, out: cwd.join(out) };
-    let handle = Handle::spawn_with(project, Settings { lower_priority: false, ..Settings::default() })?;
+    let handle = place.engine()?;
     let spec = JobSpec::new("tokenizer", &spec);
     let end = if json {
         follow(&handle, spec, out::json)?

@@ -11,23 +11,23 @@ use serde_json::json;
 
 use super::args::Train;
 use super::follow::follow;
-use super::{Failure, out};
+use super::{Failure, Place, out};
 use crate::data::{sample, source};
-use crate::engine::{Estimator, Handle, Settings, catalog};
+use crate::engine::{Estimator, catalog};
 use crate::recipe::{KNOBS, Recipe};
 use crate::report::{Event, JobState, Level, Report, Values};
 use crate::run::directory;
 use crate::spec::{JobSpec, TrainSpec};
 use crate::text::visible;
 
-pub fn run(project: &Path, args: &Train) -> Result<(), Failure> {
+pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
     if args.keys {
         return keys();
     }
     let spec = match (&args.recipe, &args.resume) {
         (None, Some(resume)) => TrainSpec { resume: Some(resume.clone()), device: args.device.clone(), ..TrainSpec::default() },
         (Some(name), None) => {
-            let (recipe, base, name) = prepare(project, name, args)?;
+            let (recipe, base, name) = prepare(&place.project, name, args)?;
             if args.dry_run {
                 return dry_run(&recipe, &base, args.json);
             }
@@ -35,7 +35,7 @@ pub fn run(project: &Path, args: &Train) -> Result<(), Failure> {
         }
         _ => return Err(Failure::Usage("train: name a recipe (weightroom train sample is built in), or --resume RUN".into())),
     };
-    let handle = Handle::spawn_with(project, Settings { lower_priority: false, ..Settings::default() })?;
+    let handle = place.engine()?;
     let spec = JobSpec::new("train", &spec);
     let end = if args.json {
         follow(&handle, spec, out::json)?

@@ -12,12 +12,12 @@ use super::{Engine, EngineError, Handle, Settings, socket, thread};
 
 /// Hosts an engine for a project until it is told to end (`Shutdown`, SIGTERM, SIGINT): jobs are then stopped at
 /// their next safepoint and saved. `ready` hears where it listens.
-pub fn run(project: &Path, ready: impl FnOnce(&Path)) -> Result<(), EngineError> {
+pub fn run(project: &Path, settings: Settings, ready: impl FnOnce(&Path)) -> Result<(), EngineError> {
     if !project.is_dir() {
         return Err(EngineError::Other(format!("{}: no such directory; make it, or name another", project.display())));
     }
     let path = socket::path_of(project);
-    let engine = Engine::start(project, Settings::default())?;
+    let engine = Engine::start(project, settings)?;
     socket::listen(&engine, &path)?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| EngineError::Other(format!("signals cannot be received: {e}; end other programs")))?;

@@ -10,6 +10,7 @@ use super::jobs::{JobKind, Lane};
 use super::models::Models;
 use super::monitor::Active;
 use super::protocol::{Command, Up};
+use super::worker::PanicNotes;
 use super::{device, lock};
 use crate::report::{JobId, JobState, Level, Report, SCHEMA, Signal};
 use crate::spec::{GenerateSpec, JobSpec, TrainSpec};
@@ -20,6 +21,7 @@ pub(super) struct Hub {
     pub kinds: &'static [JobKind],
     pub fan: Fan,
     pub models: Models,
+    pub panics: PanicNotes,
     state: Mutex<State>,
     bell: Condvar,
 }
@@ -39,12 +41,13 @@ struct State {
 }
 
 impl Hub {
-    pub fn new(project: &Path, kinds: &'static [JobKind]) -> Self {
+    pub fn new(project: &Path, kinds: &'static [JobKind], panics: PanicNotes) -> Self {
         Self {
             project: project.into(),
             kinds,
             fan: Fan::default(),
             models: Models::default(),
+            panics,
             state: Mutex::default(),
             bell: Condvar::new(),
         }

@@ -44,11 +44,13 @@ pub struct Settings {
     pub jobs: &'static [JobKind],
     /// Whether compute gives way to everything else on the machine, so that a screen stays quick.
     pub lower_priority: bool,
+    /// Where the program's panic hook keeps what it sees.
+    pub panics: worker::PanicNotes,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { jobs: JOBS, lower_priority: true }
+        Self { jobs: JOBS, lower_priority: true, panics: worker::PanicNotes::default() }
     }
 }
 
@@ -59,7 +61,7 @@ pub struct Engine {
 
 impl Engine {
     pub fn start(project: &Path, settings: Settings) -> Result<Self, EngineError> {
-        let hub = Arc::new(Hub::new(project, settings.jobs));
+        let hub = Arc::new(Hub::new(project, settings.jobs, settings.panics));
         worker::start(&hub, settings.lower_priority)?;
         Ok(Self { hub })
     }

@@ -2,29 +2,32 @@
 //! Deliberately not here: what is run next (`hub`).
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use super::EngineError;
 use super::hub::Hub;
 use super::jobs::{Cx, Fault, Lane};
 use super::monitor::{Active, JobMonitor};
+use super::{EngineError, lock};
 use crate::report::{JobState, Monitor, Report};
 
 /// Threads of the light lane.
 const LIGHT: usize = 2;
 
-thread_local! {
-    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
+/// Where the last panic of an engine's thread happened: the program's panic hook keeps it here, and the failed job's
+/// log gets it. Nothing may be printed over the screen.
+#[derive(Clone, Default)]
+pub struct PanicNotes(Arc<Mutex<Option<String>>>);
 
-/// Keeps where a panic happened for the job's log. The program's panic hook calls this on threads of the engine,
-/// where nothing may be printed over the screen.
-pub fn note_panic(what: String) {
-    LAST_PANIC.with(|last| *last.borrow_mut() = Some(what));
+impl PanicNotes {
+    pub fn keep(&self, what: String) {
+        *lock(&self.0) = Some(what);
+    }
+    fn take(&self) -> Option<String> {
+        lock(&self.0).take()
+    }
 }
 
 /// Whether the calling thread does jobs, so that a panic on it becomes a failed job.
@@ -35,11 +38,16 @@ pub fn on_engine_thread() -> bool {
 const PREFIX: &str = "weightroom-";
 
 pub(super) fn start(hub: &Arc<Hub>, lower_priority: bool) -> Result<(), EngineError> {
-    if lower_priority {
-        // Threads inherit the niceness of the one that makes them, but rayon's may be made by anybody: say it to
-        // each. The pool exists already where another engine of this process made it; then it is as that one left it.
-        let _ = rayon::ThreadPoolBuilder::new().start_handler(|_| lower()).build_global();
-    }
+    // Threads inherit the niceness of the one that makes them, but rayon's may be made by anybody: say it to each.
+    // Where another engine of this process made the pool already, it is as that one left it.
+    let named = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("{PREFIX}compute-{i}"));
+    let _ = named
+        .start_handler(move |_| {
+            if lower_priority {
+                lower()
+            }
+        })
+        .build_global();
     let spawn = |name: String, lane: Lane| {
         let hub = hub.clone();
         let work = move || {
@@ -96,7 +104,7 @@ fn panicked(hub: &Hub, job: &Active, panic: &(dyn Any + Send)) -> Report {
         .map(|s| (*s).to_string())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".into());
-    let detail = LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| message.clone());
+    let detail = hub.panics.take().unwrap_or_else(|| message.clone());
     let run = job.run().map(|run| hub.project.join("runs").join(run)).filter(|dir| dir.is_dir());
     let dir = run.unwrap_or_else(|| hub.project.join(".weightroom"));
     let path = dir.join("log.txt");

@@ -71,7 +71,7 @@ pub fn run(project: &Path, handle: Handle, options: Options) -> color_eyre::Resu
 pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>, options: Options) -> color_eyre::Result<()> {
     let (sender, messages) = channel();
     let panes = panes::all();
-    let known: Vec<keymap::Binding> = panes.iter().flat_map(|p| p.bindings()).chain(keymap::GLOBAL).copied().collect();
+    let known: Vec<keymap::Binding> = panes.iter().flat_map(|p| p.all_bindings()).chain(keymap::GLOBAL.iter().copied()).collect();
     let directory = config::directory();
     let config = Config::load(directory.as_deref(), &known);
     let (themes, mut complaints) = config::themes(directory.as_deref());

@@ -66,6 +66,10 @@ pub trait Pane {
     fn title(&self) -> &'static str;
     /// Keys of this pane: the footer, the help overlay and the palette come from here. Order is the footer's.
     fn bindings(&self) -> &'static [Binding];
+    /// All keys that it ever has: those of its other modes (a form) too, so that they can be rebound.
+    fn all_bindings(&self) -> Vec<Binding> {
+        self.bindings().to_vec()
+    }
     /// The Explain page: what this pane shows and why it matters, in plain words, with the numbers now on screen.
     fn explain(&self, world: &World) -> String;
     /// A bound action of this pane.

@@ -109,7 +109,7 @@ pub struct Shell {
 
 impl Shell {
     pub fn new(world: World, panes: Vec<Box<dyn Pane>>, setup: Setup) -> Self {
-        let all: Vec<Binding> = panes.iter().flat_map(|p| p.bindings()).chain(GLOBAL).copied().collect();
+        let all: Vec<Binding> = panes.iter().flat_map(|p| p.all_bindings()).chain(GLOBAL.iter().copied()).collect();
         let theme = Theme { ascii: setup.ascii, ..setup.theme };
         Self {
             world,

@@ -242,6 +242,10 @@ impl Pane for Train {
         if self.form.is_some() { form::BINDINGS } else { actions::BINDINGS }
     }
 
+    fn all_bindings(&self) -> Vec<Binding> {
+        actions::BINDINGS.iter().chain(form::BINDINGS).copied().collect()
+    }
+
     fn explain(&self, world: &World) -> String {
         explain::text(self.run(world))
     }

@@ -192,16 +192,35 @@ impl Train {
     }
 
     fn draw_small_chart(&self, frame: &mut Frame, area: Rect, metric: &str, x: Axis, runs: &[&Run], theme: &Theme) {
-        let parts: Vec<&Series> = runs.iter().filter_map(|run| run.series.get(metric)).collect();
-        let extent = parts.iter().filter_map(|s| chart::extent(s, x.lo, x.hi, false)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let parts: Vec<(&Run, &Series)> = runs.iter().filter_map(|run| Some((*run, run.series.get(metric)?))).collect();
+        let extent = parts.iter().filter_map(|(_, s)| chart::extent(s, x.lo, x.hi, false)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         let Some((min, max)) = extent else { return };
         // A rate and an amount are read against nothing; others fill their room.
         let from_zero = matches!(metric, "tokens_per_s" | "memory_mb" | "lr");
-        let y = self.memory.borrow_mut().axis(&format!("small {metric}"), Some((if from_zero { 0.0 } else { min }, max)), false, 3);
+        let mut memory = self.memory.borrow_mut();
+        let y = memory.axis(&format!("small {metric}"), Some((if from_zero { 0.0 } else { min }, max)), false, 3);
+        // What is set by the schedule or hardly moves has nothing to smooth.
+        let noisy = matches!(metric, "grad_norm" | "tokens_per_s");
+        let window = |run: &Run, series: &Series| self.view.window(run, series).filter(|_| noisy);
+        let keys: Vec<(String, Option<u32>)> =
+            parts.iter().map(|(run, series)| (format!("{}\n{metric}", run.name), window(run, series))).collect();
+        for ((_, series), (key, window)) in parts.iter().zip(&keys) {
+            if let Some(window) = window {
+                memory.smoothed(key, series, *window);
+            }
+        }
+        let memory = &*memory;
         let lines: Vec<chart::Line> = parts
             .iter()
+            .zip(&keys)
             .enumerate()
-            .map(|(i, series)| chart::Line { series, smooth: None, style: series_style(theme, i), faint: theme.faint, dash: 0 })
+            .map(|(i, ((_, series), (key, window)))| chart::Line {
+                series,
+                smooth: window.and(memory.smooth.get(key)).map(|s| &s.series),
+                style: series_style(theme, i),
+                faint: theme.faint,
+                dash: 0,
+            })
             .collect();
         Chart { lines: &lines, marks: &[], x, y, cursor: None, axes: false, theme }.draw(area, frame.buffer_mut());
     }

@@ -3,6 +3,7 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
@@ -66,7 +67,7 @@ pub(super) fn draw(run: &Run, frame: &mut Frame, area: Rect, theme: &Theme) {
         let fill = width.saturating_sub(name.len());
         let tail = if i < 4 { format!(" {}▸ ", "─".repeat(fill.saturating_sub(3))) } else { String::new() };
         let tail = if fill >= 4 { tail } else { arrow.into() };
-        names.push(Span::styled(*name, series_style(theme, i).patch(theme.title)));
+        names.push(Span::styled(*name, series_style(theme, i).add_modifier(Modifier::BOLD)));
         names.push(Span::styled(tail, theme.dim));
         let share = format!("{}  {:.0}%", milliseconds(ms), ms / total * 100.0);
         figures.push(Span::styled(widgets::pad(&share, width), theme.text));
@@ -77,7 +78,7 @@ pub(super) fn draw(run: &Run, frame: &mut Frame, area: Rect, theme: &Theme) {
         lines.push(Line::from(deeds));
     }
     lines.push(bar(&times, total, area.width as usize, theme));
-    if area.height >= 6 {
+    if area.height >= 8 {
         lines.push(Line::default());
     }
     lines.extend(numbers(run, total, theme));

@@ -151,7 +151,7 @@ impl Memory {
             Some(known) if known.belongs_to(series, window) => known.read_on(series),
             _ => {
                 // A few runs are looked at at a time; what was looked at before goes.
-                if self.smooth.len() >= 12 {
+                if self.smooth.len() >= 24 {
                     self.smooth.clear();
                 }
                 self.smooth.insert(key.into(), Smooth::new(series, window));

@@ -40,7 +40,7 @@ fn a_story_cut_anywhere_is_a_beginning_and_a_shuffled_one_is_not() {
     let mut random = Stream::new(5, "test");
     let stories = texts("stories");
     let (mut shuffled_accepted, mut swapped_accepted) = (0, 0);
-    for story in stories.iter().step_by(13) {
+    for story in stories.iter().step_by(41) {
         let cut = random.below(story.len() as u64) as usize;
         let found = world.recognise(Kind::Story, &story[..cut]);
         assert!(found.prefix && found.reached == cut, "{} at {cut}", &story[..cut]);
@@ -75,7 +75,7 @@ fn pronouns_names_and_sums_must_agree() {
 fn a_prompt_in_the_middle_of_a_story_is_continued() {
     let world = sample::World::new().unwrap();
     let accepts = |text: &str| world.recognise(Kind::Sentences, text).prefix;
-    assert!(accepts("\"Good cat,\" said Anna. The cat purred. Then the cat slept on the mat because it was so"));
+    assert!(accepts("\"Good cat,\" she said, and the cat purred. Then the cat slept on the mat because it was so"));
     assert!(accepts("He looked in the garden, but it was not there."));
     assert!(!accepts("Looked in the garden he"));
     assert!(!accepts("cat purred."));

@@ -1,4 +1,5 @@
 //! Bad input, through the real binary: one line that names thing, place and remedy, and exit code 1 or 2.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail loudly too, as the tests do.
 
 mod common {
     pub mod cli;

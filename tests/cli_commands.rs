@@ -1,4 +1,5 @@
 //! The subcommands through the real binary, without a terminal.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail loudly too, as the tests do.
 
 mod common {
     pub mod cli;

@@ -1,5 +1,6 @@
 //! The engine's promises, each checked over channels and over a socket alike. The jobs here are small ones of the
 //! tests' own, so that what is tested is the engine; real trainings are in `engine_train.rs`.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail loudly too, as the tests do.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! Real trainings and generations through the engine, over channels and over a socket alike.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail loudly too, as the tests do.
 
 mod common {
     pub mod cli;

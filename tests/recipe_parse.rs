@@ -1,4 +1,5 @@
 //! Recipes read, refused with the place of the mistake, set from the command line, and written back.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail loudly too, as the tests do.
 
 use std::path::Path;
 

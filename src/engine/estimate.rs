@@ -113,7 +113,7 @@ fn text_facts(recipe: &Recipe, base: &Path) -> (usize, u64, f64) {
         return (vocab, bytes, 4.0);
     }
     match t.kind.as_str() {
-        "bpe" => (t.vocab, bytes, 1.0 + (t.vocab as f64 / 256.0).log2().max(0.0).min(8.0) * 0.45),
+        "bpe" => (t.vocab, bytes, 1.0 + (t.vocab as f64 / 256.0).log2().clamp(0.0, 8.0) * 0.45),
         "byte" => (257, bytes, 1.0),
         _ => (characters(&paths), bytes, 1.0),
     }

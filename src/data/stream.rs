@@ -111,7 +111,7 @@ impl Splits {
                     "the validation split of {have} tokens is too small for one window of {} (model.context and one)",
                     thousands(needed)
                 ),
-                "raise data.val_fraction, name a longer data.val, lower model.context, or set data.val_fraction = 0 to do without",
+                "raise data.val_fraction, name a longer data.val or lower model.context",
             ));
         }
         Ok(())

@@ -77,8 +77,7 @@ pub(super) fn material(recipe: Recipe, from: &From, monitor: &dyn Monitor) -> Re
 /// What no file is needed for.
 fn check(recipe: &Recipe) -> Result<(), TrainError> {
     objective::find(&recipe.objective.kind)?;
-    // A split of nothing is allowed here: a run can do without validation.
-    if let Some(problem) = recipe.check().into_iter().find(|p| p.key != "data.val_fraction") {
+    if let Some(problem) = recipe.check().into_iter().next() {
         return Err(TrainError::Other(format!("{}: {}", problem.key, problem.message)));
     }
     if recipe.optim.precision != "f32" {

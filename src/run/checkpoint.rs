@@ -219,7 +219,7 @@ pub fn load_state(dir: &Path) -> Result<State, RunError> {
 }
 
 fn damaged(path: &Path, what: &str) -> RunError {
-    RunError::file(path, what, "the checkpoint is damaged: delete its directory, an earlier one is used")
+    RunError::file(path, what, "the checkpoint is damaged: use an earlier one (a resume does so by itself)")
 }
 
 fn state_text(state: &State) -> Result<String, RunError> {

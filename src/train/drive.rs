@@ -271,7 +271,8 @@ impl<'a> Trainer<'a> {
         }
         self.report(Report::Facts(facts));
         for note in notes {
-            self.report(Report::note(Level::Warning, format!("{note}; going on from step {}", self.step)));
+            // A resume has put the damaged directory aside under a name that no list takes for a checkpoint.
+            self.report(Report::note(Level::Warning, format!("{note}; set aside, going on from step {}", self.step)));
         }
         self.tell_progress();
     }

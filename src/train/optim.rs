@@ -272,10 +272,13 @@ impl InplaceOp2 for Pass<'_> {
     }
 }
 
+/// A piece of a parameter and its gradient, and of its two moments.
+type Piece<'a> = ((&'a mut [f32], &'a [f32]), (&'a mut [f32], &'a mut [f32]));
+
 /// Replaces every `p` by `rule(p, g, &mut m, &mut v)`, on all threads where it is worth it. Returns the sums of the
 /// squares of the changes and of the old values.
 fn sweep(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], rule: impl Fn(f32, f32, &mut f32, &mut f32) -> f32 + Sync) -> (f64, f64) {
-    let piece = |((p, g), (m, v)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
+    let piece = |((p, g), (m, v)): Piece| {
         let (mut changed, mut size) = ([0f32; LANES], [0f32; LANES]);
         let mut each = |lane: usize, p: &mut f32, g: f32, m: &mut f32, v: &mut f32| {
             let old = *p;

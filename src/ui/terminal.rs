@@ -90,12 +90,14 @@ pub struct Screen<W: Write> {
     at: Option<Position>,
     cursor_shown: bool,
     size: Option<Size>,
+    /// The width when the terminal was asked last, which is once a frame: asking for each cell would be slow.
+    width: std::cell::Cell<u16>,
 }
 
 impl<W: Write> Screen<W> {
     /// `size`: none asks the terminal.
     pub fn new(out: W, depth: Depth, size: Option<Size>) -> Self {
-        Self { out, frame: Vec::new(), depth, pen: Pen::PLAIN, at: None, cursor_shown: false, size }
+        Self { out, frame: Vec::new(), depth, pen: Pen::PLAIN, at: None, cursor_shown: false, size, width: std::cell::Cell::new(0) }
     }
 
     /// Writes a sequence that is not part of a frame (a yank, a notification).
@@ -187,8 +189,7 @@ impl<W: Write> Screen<W> {
         self.frame.extend_from_slice(symbol.as_bytes());
         let next = position.x + symbol.width() as u16;
         // Past the last column terminals differ; and of some symbols they disagree about the width.
-        let width = self.size().map_or(u16::MAX, |s| s.width);
-        let sure = next < width && symbol.chars().all(|c| c < '\u{300}' || ('\u{2010}'..'\u{2a00}').contains(&c));
+        let sure = next < self.width.get() && symbol.chars().all(|c| c < '\u{300}' || ('\u{2010}'..'\u{2a00}').contains(&c));
         self.at = sure.then_some(Position { x: next, y: position.y });
     }
 }
@@ -265,10 +266,12 @@ impl<W: Write> Backend for Screen<W> {
     }
 
     fn size(&self) -> io::Result<Size> {
-        match self.size {
-            Some(size) => Ok(size),
-            None => crossterm::terminal::size().map(|(width, height)| Size { width, height }),
-        }
+        let size = match self.size {
+            Some(size) => size,
+            None => crossterm::terminal::size().map(|(width, height)| Size { width, height })?,
+        };
+        self.width.set(size.width);
+        Ok(size)
     }
 
     fn window_size(&mut self) -> io::Result<WindowSize> {

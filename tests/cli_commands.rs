@@ -193,3 +193,14 @@ fn an_engine_process_serves_and_ends_on_sigterm() {
     assert!(!std::path::Path::new(&path).exists());
     assert!(std::fs::read_dir(dir.path().join("runs/e/checkpoints")).unwrap().count() > 0, "it was saved");
 }
+
+#[test]
+fn a_detached_engine_outlives_who_started_it_and_ends_when_told() {
+    let dir = project();
+    let out = run(dir.path(), &["engine", ".", "--detach"]).good().out;
+    let path = std::path::PathBuf::from(out.trim().strip_prefix("listening at ").unwrap());
+    let handle = weightroom::engine::Handle::connect(&path).unwrap();
+    assert!(run(dir.path(), &["doctor"]).good().out.contains("runs here"));
+    handle.send(weightroom::engine::protocol::Command::Shutdown).unwrap();
+    assert!(handle.events().iter().any(|up| up == weightroom::engine::protocol::Up::Bye));
+}

@@ -36,7 +36,8 @@ pub fn run(place: &Place, args: &Generate) -> Result<(), Failure> {
     let end = if args.json {
         follow(&handle, spec, out::json)?
     } else {
-        let mut show = Show { text: Utf8Stream::new(), raw: args.raw, prompt: (!args.raw && !args.chat).then_some(prompt) };
+        let mut show =
+            Show { text: Utf8Stream::new(), raw: args.raw, prompt: (!args.raw && !args.chat).then_some(prompt), line_ended: false };
         follow(&handle, spec, |event| show.event(event))?
     };
     if end.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
@@ -72,6 +73,8 @@ struct Show {
     raw: bool,
     /// Printed before the first token.
     prompt: Option<String>,
+    /// Whether the line feed after the text is out already.
+    line_ended: bool,
 }
 
 impl Show {
@@ -89,12 +92,17 @@ impl Show {
                 self.begin()?;
                 let rest = self.text.finish();
                 out::foreign(&rest)?;
-                if self.raw { Ok(()) } else { out::line("") }
+                if self.raw || self.line_ended { Ok(()) } else { out::line("") }
             }
             Report::Facts(facts) if !self.raw && io::stdout().is_terminal() => {
                 let number = |name: &str| facts.get(name).and_then(serde_json::Value::as_f64);
                 if let (Some(tokens), Some(speed)) = (number("tokens"), number("tokens_per_s")) {
-                    out::aside(&format!("\n[{tokens:.0} tokens, {speed:.0} tokens/s]"));
+                    // The text's own line ends before the figures begin theirs.
+                    self.begin()?;
+                    out::foreign(&self.text.finish())?;
+                    out::line("")?;
+                    self.line_ended = true;
+                    out::aside(&format!("[{tokens:.0} tokens, {speed:.0} tokens/s]"));
                 }
                 Ok(())
             }

@@ -203,11 +203,12 @@ fn alternatives(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Cont
     let inside = inner(place);
     let height = usize::from(inside.height).max(1);
     let first = at.saturating_sub(height - 1);
+    let longest = candidates.iter().map(|c| c.probability).fold(1e-6, f32::max);
     for (row, (number, c)) in candidates.iter().enumerate().skip(first).take(height).enumerate() {
         let here = number == at;
         let name = widgets::pad(&panel::name(&c.text), 18);
         let chosen = if c.id == drawn { " ◂ said" } else { "" };
-        let bar = panel::bar(c.probability, usize::from(inside.width).saturating_sub(37), theme.ascii);
+        let bar = panel::bar(c.probability / longest, usize::from(inside.width).saturating_sub(37), theme.ascii);
         let line = Line::from(vec![
             Span::raw(if here { "▸ " } else { "  " }),
             Span::raw(name),

@@ -53,13 +53,18 @@ fn next(chat: &Chat, say: &mut impl FnMut(String)) {
     let Some(outlook) = chat.outlook() else { return };
     let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.seen);
     let Some((best, chance)) = outlook.distribution.top.first().zip(chances.first()) else { return };
+    let unsure = match outlook.drawn {
+        Some(_) => String::new(),
+        None => {
+            format!(" The model is as unsure here as between {:.1} equal choices.", 2f64.powf(outlook.distribution.entropy_bits(1.0)))
+        }
+    };
     say(format!(
-        "The bars show the likeliest tokens now. The first is “{}”: the model gives it {}, and with the settings below it is drawn with {}. \
-         The model is as unsure here as between {:.1} equal choices.",
+        "The bars show the likeliest tokens now. The first is “{}”: the model gives it {}, and with the settings below it is drawn with {}.{}",
         name(&best.text),
         percent(best.probability),
         percent(chance.p),
-        2f64.powf(outlook.distribution.entropy_bits(1.0))
+        unsure
     ));
 }
 

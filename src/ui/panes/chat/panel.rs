@@ -160,10 +160,11 @@ fn bar_lines(outlook: &Outlook, chances: &[Chance], temperature: f32, area: Rect
         Span::styled(widgets::pad(&others, name_width), theme.dim),
         Span::styled(format!(" {:>8} ", percent((1.0 - shown).max(0.0))), theme.dim),
     ]));
-    let bits = outlook.distribution.entropy_bits(temperature);
-    let choices = 2f64.powf(bits);
-    let text = format!("as unsure as {choices:.1} equal choices");
-    out.push(Line::styled(widgets::fit(&text, width).into_owned(), theme.dim));
+    // Of a token in the text only its alternatives are known, and how unsure the model was needs all the others.
+    if outlook.drawn.is_none() {
+        let choices = 2f64.powf(outlook.distribution.entropy_bits(temperature));
+        out.push(Line::styled(widgets::fit(&format!("as unsure as {choices:.1} equal choices"), width).into_owned(), theme.dim));
+    }
     out
 }
 

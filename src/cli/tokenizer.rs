@@ -1,6 +1,5 @@
 //! `tokenizer train|encode|decode|inspect`. Deliberately not here: any tokenizer (`data::tokenizer`).
 
-use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,8 @@ use super::follow::follow;
 use super::generate::standard_input;
 use super::{Failure, Place, out};
 use crate::data::tokenizer::Tokenizer;
-use crate::report::{Event, Report};
+use crate::data::{self, source};
+use crate::report::{Event, Report, Silent};
 use crate::run::directory;
 use crate::spec::{JobSpec, TokenizerSpec};
 use crate::text::visible;
@@ -106,69 +106,39 @@ fn decode(project: &Path, name: &str, ids: &[String], json: bool) -> Result<(), 
     Ok(())
 }
 
-/// Of a file, so much is encoded.
-const INSPECTED: usize = 32 << 20;
+/// How many tokens a list shows.
+const LISTED: usize = 10;
 
 fn inspect(project: &Path, name: &str, file: &Path, json: bool) -> Result<(), Failure> {
     let tokenizer = load(project, name)?;
-    let text = text_of(file)?;
-    let ids = tokenizer.encode(&text, false).map_err(Failure::failed)?;
-    let mut counts: HashMap<u32, u64> = HashMap::new();
-    for id in &ids {
-        *counts.entry(*id).or_default() += 1;
-    }
-    let vocab = tokenizer.vocab_size();
-    let mut common: Vec<(u32, u64)> = counts.iter().map(|(id, n)| (*id, *n)).collect();
-    common.sort_by_key(|(id, n)| (std::cmp::Reverse(*n), *id));
-    common.truncate(10);
-    let mut longest: Vec<u32> = counts.keys().copied().collect();
-    longest.sort_by_key(|id| (std::cmp::Reverse(tokenizer.token_bytes(*id).len()), *id));
-    longest.truncate(10);
+    let entry = file.to_string_lossy().into_owned();
+    let sources = source::expand(&[entry], "text", Path::new("")).map_err(Failure::failed)?;
+    let found = data::inspect::inspect(&tokenizer, &sources, &Silent).map_err(Failure::failed)?;
+    let common = &found.frequent[..found.frequent.len().min(LISTED)];
+    let longest = &found.longest[..found.longest.len().min(LISTED)];
     let word = |id: u32| String::from_utf8_lossy(&tokenizer.token_bytes(id)).into_owned();
-    let back = tokenizer.decode(&ids, false) == text;
-    let per_token = text.len() as f64 / ids.len().max(1) as f64;
+    let per_token = found.bytes_per_token();
     if json {
         let common: Vec<_> = common.iter().map(|(id, n)| json!({"id": id, "text": word(*id), "count": n})).collect();
-        let longest: Vec<_> = longest.iter().map(|id| json!({"id": id, "text": word(*id)})).collect();
+        let longest: Vec<_> = longest.iter().map(|(id, _)| json!({"id": id, "text": word(*id)})).collect();
         out::json(&json!({
-            "vocab": vocab, "bytes": text.len(), "tokens": ids.len(), "bytes_per_token": per_token, "used": counts.len(),
-            "never_used": vocab - counts.len().min(vocab), "round_trip": back, "common": common, "longest": longest,
+            "vocab": found.vocab, "bytes": found.bytes, "tokens": found.tokens, "bytes_per_token": per_token, "used": found.used,
+            "never_used": found.unused, "round_trip": found.round_trip, "common": common, "longest": longest,
         }))?;
         return Ok(());
     }
     let show = |id: u32| format!("\"{}\"", visible(&word(id), false));
-    out::line(format!("vocabulary     {} tokens, {} of them used here", out::grouped(vocab as u64), out::grouped(counts.len() as u64)))?;
-    out::line(format!("text           {} bytes, {} tokens", out::grouped(text.len() as u64), out::grouped(ids.len() as u64)))?;
+    out::line(format!("vocabulary     {} tokens, {} of them used here", out::grouped(found.vocab), out::grouped(found.used)))?;
+    out::line(format!("text           {} bytes, {} tokens", out::grouped(found.bytes), out::grouped(found.tokens)))?;
     out::line(format!("bytes a token  {per_token:.3}"))?;
-    out::line(format!("round trip     {}", if back { "the text comes back as it was" } else { "the text does not come back as it was" }))?;
+    out::line(format!(
+        "round trip     {}",
+        if found.round_trip { "the text comes back as it was" } else { "the text does not come back as it was" }
+    ))?;
     out::line(format!(
         "most common    {}",
         common.iter().map(|(id, n)| format!("{} {}", show(*id), out::grouped(*n))).collect::<Vec<_>>().join("  ")
     ))?;
-    out::line(format!("longest        {}", longest.iter().map(|id| show(*id)).collect::<Vec<_>>().join("  ")))?;
+    out::line(format!("longest        {}", longest.iter().map(|(id, _)| show(*id)).collect::<Vec<_>>().join("  ")))?;
     Ok(())
-}
-
-/// The beginning of a text file, cut at a character.
-fn text_of(file: &Path) -> Result<String, Failure> {
-    use std::io::Read;
-    let wrong = |what: String| Failure::Failed(format!("{}: {what}", out::shown(file)));
-    let mut bytes = Vec::new();
-    let open = std::fs::File::open(file).map_err(|e| wrong(format!("{e}; name a text file")))?;
-    let whole = open.metadata().is_ok_and(|m| m.len() <= INSPECTED as u64);
-    open.take(INSPECTED as u64).read_to_end(&mut bytes).map_err(|e| wrong(format!("{e}; name a text file")))?;
-    if bytes.is_empty() {
-        return Err(wrong("is empty; name a file with text in it".into()));
-    }
-    let length = bytes.len();
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            if !whole && length - at < 4 {
-                return Ok(String::from_utf8_lossy(&error.as_bytes()[..at]).into_owned());
-            }
-            Err(wrong(format!("byte {at} is not UTF-8; save the file as UTF-8 text")))
-        }
-    }
 }

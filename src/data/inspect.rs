@@ -16,6 +16,10 @@ pub struct Inspection {
     pub tokens: u64,
     /// The number of ids in the vocabulary.
     pub vocab: u64,
+    /// Different ids that stand in the text.
+    pub used: u64,
+    /// Whether decoding gives the text back as it was.
+    pub round_trip: bool,
     /// Ids that stand nowhere in the text; special tokens are not counted, since texts rarely hold them.
     pub unused: u64,
     /// The most frequent tokens, most frequent first: id, how often.
@@ -38,11 +42,13 @@ impl Inspection {
 
 /// How many tokens each list of an inspection holds.
 const LISTED: usize = 20;
+/// How much of a text is tokenized at a time.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Tokenizes the whole text of `sources` and counts. Stops between documents.
 pub fn inspect(tokenizer: &Tokenizer, sources: &[Source], monitor: &dyn Monitor) -> Result<Inspection, DataError> {
     let mut counts = vec![0u64; tokenizer.vocab_size()];
-    let mut found = Inspection { vocab: tokenizer.vocab_size() as u64, ..Inspection::default() };
+    let mut found = Inspection { vocab: tokenizer.vocab_size() as u64, round_trip: true, ..Inspection::default() };
     let mark = tokenizer.end_of_text(None).and_then(|id| tokenizer.token(id));
     for source in sources {
         let bytes = source.open()?;
@@ -53,18 +59,21 @@ pub fn inspect(tokenizer: &Tokenizer, sources: &[Source], monitor: &dyn Monitor)
                 return Err(DataError::Stopped);
             }
             let document = document?;
-            let ids = tokenizer
-                .encode_text(&document.text)
-                .map_err(|f| DataError::file(&source.name, format!("line {}: {}", document.line, f.what), f.remedy))?;
-            for id in &ids {
-                if let Some(count) = counts.get_mut(*id as usize) {
-                    *count += 1;
+            for piece in tokenizer.pieces(&document.text, PIECE_BYTES) {
+                let ids = tokenizer
+                    .encode_text(piece)
+                    .map_err(|f| DataError::file(&source.name, format!("line {}: {}", document.line, f.what), f.remedy))?;
+                for id in &ids {
+                    if let Some(count) = counts.get_mut(*id as usize) {
+                        *count += 1;
+                    }
                 }
+                found.tokens += ids.len() as u64;
+                found.round_trip = found.round_trip && tokenizer.decode(&ids, false) == piece;
             }
             found.documents += 1;
             found.bytes += document.text.len() as u64;
             found.characters += document.text.chars().count() as u64;
-            found.tokens += ids.len() as u64;
         }
         let done = (found.bytes - before).min(total);
         monitor.report(Report::Progress { what: "counting tokens".into(), done, total: Some(total), unit: "bytes".into() });
@@ -72,6 +81,7 @@ pub fn inspect(tokenizer: &Tokenizer, sources: &[Source], monitor: &dyn Monitor)
     let used = || counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(id, count)| (id as u32, *count));
     let id_exists = |id: &u32| tokenizer.token(*id).is_some() && !tokenizer.is_special(*id);
     found.unused = (0..counts.len() as u32).filter(|id| counts[*id as usize] == 0).filter(id_exists).count() as u64;
+    found.used = used().count() as u64;
     found.frequent = largest(used());
     found.longest = largest(used().map(|(id, _)| (id, tokenizer.token_bytes(id).len() as u64)));
     Ok(found)
@@ -97,7 +107,7 @@ mod tests {
         let found = inspect(&byte, &[source], &Silent).unwrap();
         assert_eq!((found.documents, found.bytes, found.characters, found.tokens), (2, 5, 4, 5));
         assert_eq!((found.vocab, found.unused), (257, 256 - 4));
-        assert_eq!(found.frequent[0], (97, 2));
+        assert_eq!((found.used, found.round_trip, found.frequent[0]), (4, true, (97, 2)));
         assert_eq!((found.longest.len(), found.bytes_per_token()), (4, 1.0));
         assert!((found.unused_share() - 252.0 / 257.0).abs() < 1e-12);
     }

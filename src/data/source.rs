@@ -149,16 +149,20 @@ fn matches(entry: &str, base: &Path) -> Result<Vec<PathBuf>, DataError> {
     let near = near(&path);
     let remedy = match &near {
         Some(name) => format!("did you mean “{}”?", visible(name)),
-        None if Path::new(entry).is_relative() => {
-            format!("relative paths start at {}", super::shown(&base.canonicalize().unwrap_or_else(|_| base.to_owned())))
-        }
+        None if Path::new(entry).is_relative() => format!("relative paths start at {}", start(base)),
         None => "check the path".into(),
     };
     Err(DataError::file(path, "no such file", remedy))
 }
 
+/// Where relative paths start, as a person knows it.
+fn start(base: &Path) -> String {
+    let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+    super::shown(&base.canonicalize().unwrap_or_else(|_| base.to_owned()))
+}
+
 fn globbed(entry: &str, base: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let pattern = if Path::new(entry).is_absolute() {
+    let pattern = if Path::new(entry).is_absolute() || base.as_os_str().is_empty() {
         entry.to_owned()
     } else {
         // Brackets in the directory's own name are no part of the pattern.
@@ -175,8 +179,8 @@ fn globbed(entry: &str, base: &Path) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     if found.is_empty() {
-        let from = super::shown(&base.canonicalize().unwrap_or_else(|_| base.to_owned()));
-        return Err(DataError::file(entry, "matches no file", format!("relative patterns start at {from}; try the pattern with `ls`")));
+        let from = if Path::new(entry).is_relative() { format!("relative patterns start at {}; ", start(base)) } else { String::new() };
+        return Err(DataError::file(entry, "matches no file", format!("{from}try the pattern with `ls`")));
     }
     found.sort();
     Ok(found)
@@ -258,7 +262,9 @@ mod tests {
         let error = |entry: &str| expand(&entries(&[entry]), "text", dir.path()).unwrap_err().to_string();
         assert!(error("shakespere.txt").contains("shakespere.txt: no such file; did you mean “shakespeare.txt”?"));
         assert!(error("other").contains("relative paths start at"), "{}", error("other"));
-        assert!(error("*.jsonl").contains("*.jsonl: matches no file"));
+        assert!(error("*.jsonl").contains("*.jsonl: matches no file; relative patterns start at /"));
+        let absolute = dir.path().join("*.jsonl").to_string_lossy().into_owned();
+        assert!(error(&absolute).ends_with("*.jsonl: matches no file; try the pattern with `ls`"), "{}", error(&absolute));
         assert!(error("a[").contains("not a pattern"), "{}", error("a["));
         assert!(error("sample:nothing").contains("no built-in text"));
         std::fs::create_dir(dir.path().join("empty")).unwrap();

@@ -329,7 +329,12 @@ pub(crate) fn write_beside(
     let io = |e: &std::io::Error| DataError::io(path, e);
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).map_err(|e| DataError::io(dir, &e))?;
-    let beside = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(dir).map_err(|e| DataError::io(dir, &e))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(".part");
+    // Temporary files are their owner's alone by default; what is made here may be read as any other file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let beside = builder.tempfile_in(dir).map_err(|e| DataError::io(dir, &e))?;
     let mut writer = std::io::BufWriter::with_capacity(1 << 20, beside.as_file());
     write(&mut writer).and_then(|()| writer.flush()).map_err(|e| io(&e))?;
     drop(writer);

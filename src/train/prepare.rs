@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::drive::TrainError;
 use super::objective;
 use crate::data::stream::{self, Splits, TokenStream};
-use crate::data::tokenizer::Tokenizer;
+use crate::data::tokenizer::{Tokenizer, of_recipe};
 use crate::data::{DataError, source};
 use crate::model::config::{Config, Family};
 use crate::model::decoder::Decoder;
@@ -52,8 +52,8 @@ pub(super) fn material(recipe: Recipe, from: &From, monitor: &dyn Monitor) -> Re
         (None, None) => None,
     };
     let (train, val) = source::of_recipe(&recipe.data, Path::new(""))?;
-    let tokenizer = tokenizer(&recipe, from, init.as_deref(), &train, monitor)?;
-    let eot = tokenizer.end_of_text(recipe.tokenizer.end_of_text.as_deref());
+    let tokenizer = tokenizer(&recipe, from, init.as_deref(), (&train, &val), monitor)?;
+    let eot = end_of_text(&recipe, &tokenizer)?;
     let mut decoder = match &init {
         Some(dir) => loaded(dir, &tokenizer, from.device)?,
         None => {
@@ -93,7 +93,7 @@ fn tokenizer(
     recipe: &Recipe,
     from: &From,
     init: Option<&Path>,
-    train: &[source::Source],
+    (train, val): (&[source::Source], &[source::Source]),
     monitor: &dyn Monitor,
 ) -> Result<Tokenizer, DataError> {
     if let Some(own) = from.tokenizer.as_ref().filter(|p| p.is_file()) {
@@ -105,8 +105,19 @@ fn tokenizer(
     if let Some(path) = init.map(|dir| dir.join("tokenizer.json")).filter(|p| p.is_file()) {
         return Tokenizer::load(&path);
     }
-    let section = &recipe.tokenizer;
-    Tokenizer::train(&section.kind, section.vocab, section.end_of_text.as_deref(), train, monitor)
+    Ok(of_recipe(&recipe.tokenizer, Path::new(""), train, val, monitor)?.0)
+}
+
+/// The token that ends a document. One that the recipe names and the tokenizer lacks would leave documents undivided.
+fn end_of_text(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Option<u32>, TrainError> {
+    let name = recipe.tokenizer.end_of_text.as_deref();
+    match (name, tokenizer.end_of_text(name)) {
+        (Some(name), None) => Err(TrainError::Other(format!(
+            "tokenizer.end_of_text: the tokenizer has no token \"{}\"; leave the key out, or name a token that it has",
+            crate::text::visible(name, false)
+        ))),
+        (_, end) => Ok(end),
+    }
 }
 
 fn loaded(dir: &Path, tokenizer: &Tokenizer, device: &Device) -> Result<Decoder, TrainError> {

@@ -3,7 +3,7 @@
 //! for keys. Deliberately not here: what a key does.
 
 use std::io::Read;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -316,8 +316,9 @@ fn mouse_event(text: &str, end: u8) -> Option<Event> {
 
 /// Reads the terminal until nobody listens or it is gone; every event comes with the moment at which it was read.
 pub fn run(mut send: impl FnMut(Event, Instant) -> bool) {
-    // The terminal itself, whatever standard input is.
-    let Ok(mut terminal) = std::fs::File::open("/dev/tty") else { return };
+    // The terminal itself, whatever standard input is; without a controlling one, standard input.
+    let given = || std::io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let Ok(mut terminal) = std::fs::File::open("/dev/tty").or_else(|_| given()) else { return };
     let mut parser = Parser::default();
     let (mut out, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
@@ -332,7 +333,7 @@ pub fn run(mut send: impl FnMut(Event, Instant) -> bool) {
                 Ok(0) => return,
                 Ok(n) => parser.push(&buffer[..n], now, &mut out),
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                // The terminal is gone; the hang-up signal ends the workbench.
+                // The terminal is gone; the caller ends the workbench as a hang-up would.
                 Err(_) => return,
             }
             now

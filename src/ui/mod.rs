@@ -301,7 +301,11 @@ fn spawn_sources(sender: &Sender<Message>, events: Receiver<Up>) -> std::io::Res
         }
     })?;
     let to = sender.clone();
-    std::thread::Builder::new().name("input".into()).spawn(move || input::run(|event, at| to.send(Message::Input(event, at)).is_ok()))?;
+    std::thread::Builder::new().name("input".into()).spawn(move || {
+        input::run(|event, at| to.send(Message::Input(event, at)).is_ok());
+        // A terminal may go without a signal to us (when its multiplexer is killed): nobody is there any more.
+        let _ = to.send(Message::Signal(SIGHUP));
+    })?;
     Ok(())
 }
 

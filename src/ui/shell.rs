@@ -248,10 +248,8 @@ impl Shell {
         }
         if self.panes[self.current].captures_text() {
             let always = ["ctrl-g", "f1", "ctrl-c", "ctrl-l"].iter().any(|k| Chord::parse(k) == Some(chord));
-            if !always {
-                if self.with_pane(now_ms, |pane, cx| pane.key(key, cx)) || chord.is_printable() {
-                    return;
-                }
+            if !always && (self.with_pane(now_ms, |pane, cx| pane.key(key, cx)) || chord.is_printable()) {
+                return;
             }
         }
         self.pressed.push(chord);

@@ -3,7 +3,7 @@
 
 use super::step;
 use crate::ui::widgets::{self, number};
-use crate::ui::world::{Ended, Run};
+use crate::ui::world::{Ended, Run, Series};
 
 pub(super) fn text(run: Option<&Run>) -> String {
     let mut out = String::from(
@@ -57,10 +57,15 @@ fn validation(run: &Run, out: &mut String) {
         "Validation ◆\nThe loss on text that is never trained on. While it falls with the training loss the model learns things that \
          hold in general; when it rises while the training loss falls, the model is learning the training text by heart (overfitting).",
     );
-    let (Some(val), Some(train)) = (run.last("val/loss"), run.last("train/loss")) else {
+    // The two are compared at the same step; the training loss of one batch alone would be chance.
+    let (train, val) = (run.series.get("train/loss"), run.series.get("val/loss").and_then(Series::last));
+    let Some((train, val)) = train.zip(val).filter(|(_, val)| val.step > 0) else {
         out.push_str("\n\n");
         return;
     };
+    let end = train.index_of(val.step.saturating_add(1));
+    let near: Vec<f64> = (end.saturating_sub(20)..end).filter_map(|i| train.get(i)).map(|p| p.value).filter(|v| v.is_finite()).collect();
+    let (train, val) = (near.iter().sum::<f64>() / near.len().max(1) as f64, val.value);
     let gap = val - train;
     out.push_str(&format!(" Here it is {} against {} in training", number::loss(val), number::loss(train)));
     if let Some((step, best)) = run.best {

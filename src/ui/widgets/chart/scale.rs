@@ -76,6 +76,11 @@ pub fn around(min: f64, max: f64, log: bool, count: usize) -> Axis {
         if max / min < 1.02 {
             (min, max) = (min * 0.9, max * 1.1);
         }
+        // Within a small ratio the two axes hardly differ, and the ends of a plain one lie closer.
+        let plain = around(min, max, false, count);
+        if max / min < 4.0 && plain.lo > 0.0 {
+            return Axis { log: true, ..plain };
+        }
         return Axis { lo: round_log(min, false), hi: round_log(max, true), log: true };
     }
     if max - min <= (max.abs() + min.abs()) * 1e-9 {

@@ -172,10 +172,7 @@ fn twenty_kills_change_nothing() {
     for metric in ["train/loss", "val/loss", "grad_norm", "val/loss_whole"] {
         let (whole, killed) = (curve(project, "whole", metric), curve(project, "killed", metric));
         assert_eq!(whole.len(), killed.len(), "{metric}");
-        // A series that was rebuilt from the log's decimals may be off by the last bit of an f64; the losses come from
-        // an f32, and the weights below are compared bit for bit.
-        let same = |a: f64, b: f64| if metric == "train/loss" { a as f32 == b as f32 } else { (a - b).abs() <= 1e-14 * a.abs() };
-        let differing: Vec<_> = whole.iter().zip(&killed).filter(|(a, b)| a.0 != b.0 || !same(a.1, b.1)).collect();
+        let differing: Vec<_> = whole.iter().zip(&killed).filter(|(a, b)| a.0 != b.0 || a.1.to_bits() != b.1.to_bits()).collect();
         assert!(differing.is_empty(), "{metric}: {differing:?}");
     }
     let last = |name: &str| RunDir::open(project, name).unwrap().checkpoints().last().unwrap().path.clone();

@@ -22,7 +22,8 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    pub fn len(&self) -> usize {
+    /// How many ids the file holds.
+    pub fn ids(&self) -> usize {
         (self.map.len() - HEADER_BYTES) / self.width
     }
 

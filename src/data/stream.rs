@@ -50,7 +50,7 @@ impl TokenStream {
 
     pub fn len(&self) -> usize {
         match &self.inner.store {
-            Store::File(file) => file.len(),
+            Store::File(file) => file.ids(),
             Store::Memory(ids) => ids.len(),
         }
     }

@@ -153,7 +153,7 @@ pub const KNOBS: &[Knob] = &[
     float("optim.epochs", 1e-6, 1e6, "", "Passes over the training tokens, instead of steps."),
     int("optim.batch", 1, 1_048_576, "12", "Sequences in a micro-batch."),
     int("optim.accumulate", 1, 1_048_576, "1", "Micro-batches whose gradients are summed for one step."),
-    other("optim.precision", Range::Choice(&["f32", "bf16"]), "\"f32\"", "The number format of the forward and backward pass."),
+    other("optim.precision", Range::Choice(&["f32"]), "\"f32\"", "The number format of the forward and backward pass."),
     int("eval.every", 0, 1_000_000_000_000, "200", "Steps between evaluations; 0 evaluates at the end alone."),
     int("eval.batches", 0, 1_000_000_000, "20", "Batches of an evaluation while training; 0 reads the whole validation split."),
     other("eval.prompts", Range::Texts, "[\"\"]", "Prompts that are continued at each evaluation."),

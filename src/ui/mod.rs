@@ -19,7 +19,7 @@ pub mod world;
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::Event;
@@ -153,11 +153,8 @@ impl Driver {
                 Ok(message) => {
                     urgent |= self.take(message)?;
                     stale = true;
-                    loop {
-                        match self.messages.try_recv() {
-                            Ok(message) => urgent |= self.take(message)?,
-                            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                        }
+                    while let Ok(message) = self.messages.try_recv() {
+                        urgent |= self.take(message)?;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => urgent = wake.is_some_and(|w| w <= pause) && !stale,
@@ -370,6 +367,7 @@ impl Drop for PanicHook {
 
 /// Lets the tests of a debug build see what a panic leaves behind: F12 with `WEIGHTROOM_PROVOKE` set.
 #[cfg(debug_assertions)]
+#[allow(clippy::panic)] // It is what the function is for, and a release build has no such function.
 fn provoke(event: &Event) {
     use crossterm::event::{KeyCode, KeyEvent};
     if !matches!(event, Event::Key(KeyEvent { code: KeyCode::F(12), .. })) {

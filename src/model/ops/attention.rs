@@ -83,8 +83,8 @@ impl Attention {
         let (k, v) = (rows_in_one_piece(&args[1])?, rows_in_one_piece(&args[2])?);
         let keys = k.dim(1)?;
         let sizes = Sizes { batch, time, keys, heads: self.heads, kv_heads: self.kv_heads, d: width / self.heads };
-        let fits = width % self.heads == 0
-            && self.heads % self.kv_heads == 0
+        let fits = width.is_multiple_of(self.heads)
+            && self.heads.is_multiple_of(self.kv_heads)
             && keys >= time
             && k.dims() == [batch, keys, self.kv_heads * sizes.d]
             && v.dims() == k.dims();

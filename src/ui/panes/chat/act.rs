@@ -415,8 +415,8 @@ impl Chat {
         if let Some((version, piece)) = self.version_at_cursor() {
             return Outlook::of_piece(version, piece);
         }
-        let open = self.talk.exchanges.iter().flat_map(|e| &e.versions).filter(|v| v.is_open() && v.drawn() > 0);
-        if let Some(version) = open.last() {
+        let mut open = self.talk.exchanges.iter().flat_map(|e| &e.versions).filter(|v| v.is_open() && v.drawn() > 0);
+        if let Some(version) = open.next_back() {
             return Outlook::of_piece(version, version.pieces.len() - 1);
         }
         let probe = self.probe.as_ref().filter(|_| !self.input.is_empty() || self.talk.last().is_none());

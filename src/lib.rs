@@ -7,12 +7,32 @@
 //! 6  ui | cli             mutually blind; both speak to the engine through its handle and protocol
 //! 5  engine               threads, lanes, devices, commands and events
 //! 4  train                one loop, optimizers, schedules, objectives
+//! 3  eval                 tasks, scoring, statistics (to come)
 //! 2  run | sample         run directories and checkpoints | generation
 //! 1  data | model         readers, tokenizers, batches | decoder, ops, file formats
-//! 0  recipe, report, spec, rng, text   plain types with serde; no candle, no ratatui
+//! 0  recipe, report, spec, rng, text, distribution   plain types with serde; no candle, no ratatui
 //! ```
 //! `data` and `model` do not know each other. candle appears in floors 1 to 5 and not in `data`; ratatui and
-//! crossterm only in `ui`; printing only in `cli`.
+//! crossterm only in `ui`; printing only in `cli`, which opens the workbench by `ui::run` and knows no more of it.
+//!
+//! # Where to add what: one file and one line
+//! | new | file in | line in |
+//! |---|---|---|
+//! | objective | `train/objective/` | `OBJECTIVES` |
+//! | job | `engine/jobs/` | `JOBS` |
+//! | file format | `data/formats/` | `FORMATS` |
+//! | pane | `ui/panes/` | `PANES` |
+//! | recipe key | a field of its section | `KNOBS` |
+//! | theme | `themes/` | `BUILT_IN` |
+//!
+//! # What always holds
+//! - A long computation hears the world through [`report::Monitor`] alone, and says everything as a [`report::Report`].
+//!   The same stream is a run's `events.jsonl`, what `--json` prints, what a socket carries and what a screen folds.
+//! - A run's log, checkpoint and data order are enough to go on bit for bit; a checkpoint is written beside, synced, renamed.
+//! - Sums are taken in an order that does not depend on timing, so that a run repeats itself on the same number of threads.
+//! - Random numbers come from [`rng::Stream`] by seed and name, on every device alike.
+//! - Foreign text passes [`text::visible`] before it reaches a terminal; sizes are checked before they are allocated.
+//! - The screen's thread never waits and never touches a file: its loader thread and the engine do.
 
 pub mod distribution;
 pub mod recipe;

@@ -17,7 +17,7 @@ pub fn check(elements: u64, dtype: DType, device: &Device, what: &str) -> Result
     }
     // Where the system does not say, its allocator will.
     let Ok(mut system) = sysinfo::System::new() else { return Ok(()) };
-    let _ = system.refresh_memory();
+    system.refresh_memory();
     let available = system.available_memory();
     if available == 0 || needed <= available {
         return Ok(());

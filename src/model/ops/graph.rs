@@ -43,6 +43,12 @@ struct Node {
     out: Tensor,
 }
 
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Graph {
     pub fn new() -> Self {
         Self { tape: RefCell::default(), records: true }

@@ -77,7 +77,7 @@ impl Attention {
             let (q, width) = (q.contiguous()?, width / 3);
             let start = q.layout().start_offset();
             let sizes = Sizes { batch, time, keys: time, heads: self.heads, kv_heads: self.heads, d: width / self.heads };
-            self.check(sizes, 3 * width == args[0].dim(2)? && width % self.heads == 0, args)?;
+            self.check(sizes, 3 * width == args[0].dim(2)? && width.is_multiple_of(self.heads), args)?;
             return Ok((sizes, [q.clone(), q.clone(), q], [0, 1, 2].map(|i| Place::packed(width, time, i, start))));
         }
         let (k, v) = (rows_in_one_piece(&args[1])?, rows_in_one_piece(&args[2])?);

@@ -1,6 +1,8 @@
 //! How long a run of a million logged steps with nine metrics takes to open and to draw: `cargo bench --bench chart`.
 //! Deliberately not here: a limit; a test that asserts a time fails on a busy machine.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 use std::time::Instant;
 
 use weightroom::report::{Event, JobId, Report, Sink, Values};

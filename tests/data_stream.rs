@@ -1,6 +1,8 @@
 //! Sources to token streams: splits, documents, the cache and its damages, and every fault of a file with its place.
 //! Not here: tokenizers by themselves (`tokenizer_library`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! Runs on disk: names, the lock, torn logs, long series, a disk that fills up.
 //! Deliberately not here: training's own promises (`train_loop.rs`, `train_kill.rs`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 #[path = "common/recorder.rs"]
 mod recorder;
 

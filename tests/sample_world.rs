@@ -1,6 +1,8 @@
 //! The sample world: it is what its generator writes, and its grammar accepts it and nothing shuffled.
 //! Deliberately not here: what a model learns from it, which `weightroom sample score` measures.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 use std::path::Path;
 use weightroom::data::sample::{self, check::Kind, files, recognise::Start, recognise::recognise};
 use weightroom::rng::Stream;

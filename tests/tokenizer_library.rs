@@ -1,6 +1,8 @@
 //! Tokenizers against the tokenizers library, and against ids that other programs made of the same texts.
 //! Not here: token streams and files of text (`data_stream`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 mod common;
 
 use proptest::prelude::*;
@@ -205,7 +207,7 @@ fn pieces_give_the_ids_of_the_whole() {
     let mut all = foreign();
     all.push(("bpe", new("bpe", 300, Some("<|endoftext|>"), &HARD.concat().repeat(3))));
     let linewise = all.iter().filter(|(_, t)| matches!(t.plan(), Plan::Lines)).count();
-    assert!(linewise == all.len() || linewise >= 1 + 5, "{linewise} of {}", all.len());
+    assert!(linewise == all.len() || linewise > 5, "{linewise} of {}", all.len());
     for (name, tokenizer) in &all {
         let library = library(tokenizer);
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 100, ..ProptestConfig::default() });

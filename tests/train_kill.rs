@@ -1,6 +1,8 @@
 //! A run that is killed at random moments and resumed each time is the run that was never killed, bit for bit.
 //! Deliberately not here: stops that a person asks for (`train_loop.rs`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 #[path = "common/recorder.rs"]
 mod recorder;
 

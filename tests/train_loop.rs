@@ -1,6 +1,8 @@
 //! The training loop on models of a few thousand weights: exact resume, signals, faults, checkpoints kept.
 //! Deliberately not here: kills (`train_kill.rs`) and references from elsewhere (`train_reference.rs`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 #[path = "common/recorder.rs"]
 mod recorder;
 

@@ -1,6 +1,8 @@
 //! The optimizers, schedule, clipping and accumulation against PyTorch on a real small model.
 //! Deliberately not here: logits and single gradients, which the model's own tests compare.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 mod common;
 
 use std::path::Path;

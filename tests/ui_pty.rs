@@ -1,5 +1,7 @@
 //! The real binary in a terminal of its own: what it leaves behind however it ends, what it writes and what it reads.
 //! Not here: what the screens look like (`ui_shell`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
 #![cfg(unix)]
 
 #[path = "common/pty.rs"]

@@ -1,6 +1,8 @@
 //! The workbench without a terminal: any keys at any size, and how its own screens look.
 //! Not here: the real binary in a terminal (`ui_pty`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 use proptest::prelude::*;
 use ratatui::style::Modifier;
 use weightroom::engine::protocol::{Command, Up};

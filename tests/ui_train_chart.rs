@@ -1,5 +1,7 @@
 //! The chart: a spike is seen at every size and zoom, in braille and in ASCII. Not here: speed (`benches/chart.rs`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

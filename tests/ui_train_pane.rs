@@ -1,6 +1,8 @@
 //! The Train pane through the shell: what it shows at three sizes, what its keys ask for, and that no key breaks it.
 //! Not here: real trainings.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 use proptest::prelude::*;
 use weightroom::engine::protocol::{Command, Up};
 use weightroom::recipe::Recipe;

@@ -1,6 +1,8 @@
 //! The reducer: a live run and the replay of its events make the same world, whatever is repeated or missing.
 //! Not here: drawing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
+
 use proptest::prelude::*;
 use weightroom::engine::protocol::Up;
 use weightroom::report::{Event, JobId, JobState, Level, Report, Values};

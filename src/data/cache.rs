@@ -159,7 +159,7 @@ mod tests {
             let file = TokenFile::open(&path, &[7; 32]).unwrap();
             let mut out = [0; 2];
             file.read(1, &mut out);
-            assert_eq!((file.len(), out), (3, [ids[1], ids[2]]));
+            assert_eq!((file.ids(), out), (3, [ids[1], ids[2]]));
             assert_eq!(file.stats, Stats { documents: 1, characters: 5, bytes: 6, tokens: 3 });
         }
     }

@@ -395,7 +395,8 @@ impl Shell {
         let idle = self.open_jobs().is_empty();
         match &mut self.overlay {
             Some(Overlay::Help(help)) => {
-                if !help.key(chord) {
+                let stays = help.key(chord);
+                if !stays {
                     self.overlay = None;
                 }
             }
@@ -419,7 +420,7 @@ impl Shell {
                     self.overlay = None;
                     return;
                 }
-                if !question.drawn.is_some_and(|drawn| read > drawn) {
+                if question.drawn.is_none_or(|drawn| read <= drawn) {
                     return;
                 }
                 match &question.kind {

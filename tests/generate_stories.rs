@@ -166,7 +166,7 @@ fn a_chat_without_turn_tokens_is_rendered_as_lines() {
 #[test]
 fn a_foreign_tokenizer_and_wrong_settings_are_refused() {
     let Some(model) = stories() else { return };
-    let Some(foreign) = common::asset("tokenizers/gpt2/tokenizer.json") else { return };
+    let Some(foreign) = common::asset("tokenizers/smollm2/tokenizer.json") else { return };
     let foreign = Tokenizer::load(&foreign).unwrap();
     let error = generate(&model.decoder, &foreign, &GenerateSpec { prompt: "Hello world".into(), ..spec(3) }, &Heard::default());
     assert!(error.unwrap_err().to_string().contains("use the tokenizer that the model was trained with"));

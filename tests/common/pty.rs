@@ -27,7 +27,7 @@ impl Pty {
         let pty = native_pty_system().openpty(size(columns, rows)).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_weightroom"));
         command.cwd(project);
-        for name in ["NO_COLOR", "TMUX", "COLORFGBG"] {
+        for name in ["NO_COLOR", "TMUX", "COLORFGBG", "CI"] {
             command.env_remove(name);
         }
         command.env("TERM", "xterm-256color");

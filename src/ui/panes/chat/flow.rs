@@ -52,14 +52,17 @@ pub fn flow<T: Copy + PartialEq>(segments: impl IntoIterator<Item = (String, T)>
                 continue;
             }
             let cell = Cell { text: grapheme.to_string(), width: grapheme.width(), tag };
-            if used + cell.width > width && used > 0 {
+            let mut at_break = false;
+            // A word that was taken over to a new line may fill that one too, and is then cut.
+            while used + cell.width > width && used > 0 {
                 let rest = wrap(&mut line, cell.text == " ");
                 lines.push(finish(&mut line));
                 line = rest;
                 used = line.iter().map(|c| c.width).sum();
-                if cell.text == " " && line.is_empty() {
-                    continue; // the blank at which the line was broken
-                }
+                at_break = cell.text == " " && line.is_empty();
+            }
+            if at_break {
+                continue; // the blank at which the line was broken
             }
             used += cell.width;
             line.push(cell);
@@ -102,6 +105,7 @@ mod tests {
         assert_eq!(lines("the cats at", 8), ["the cats", "at"]);
         assert_eq!(lines("unbelievable x", 5), ["unbel", "ievab", "le x"]);
         assert_eq!(lines("漢字漢字", 5), ["漢字", "漢字"]);
+        assert_eq!(lines(" a漢a漢漢", 5), ["", "a漢a", "漢漢"]);
         assert_eq!(lines("a\n\nb", 5), ["a", "", "b"]);
         assert_eq!(lines("漢", 1), ["漢"]);
         assert!(lines("", 5).is_empty());

@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(name(" mat"), "·mat");
         assert_eq!(name("\u{1b}\n"), "␛␊");
         assert_eq!(name(""), "(end)");
-        assert_eq!(after("the cat sat on the", 16), "after “…on the”");
+        assert_eq!(after("the cat sat on the", 16), "after “… on the”");
         assert_eq!([percent(0.5), percent(0.0123), percent(0.0001), percent(1e-7)], ["50.0 %", "1.23 %", "0.010 %", "<.001 %"]);
     }
 }

@@ -12,7 +12,7 @@ use super::lock;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::decoder::Decoder;
 use crate::model::hf;
-use crate::run::directory;
+use crate::run::directory::{self, RunDir};
 
 /// Loaded models that are kept: two are compared side by side.
 const KEPT: usize = 2;
@@ -79,4 +79,11 @@ pub fn resolve(project: &Path, name: &str) -> Result<PathBuf, Fault> {
         return Err(Fault::new("no model is named".into(), "name a run, a checkpoint directory or a model directory"));
     }
     Ok(directory::model_dir(project, project, name)?)
+}
+
+/// The name of a run's newest checkpoint where an older one at `dir` had to stand in for it.
+pub fn passed_over(project: &Path, name: &str, dir: &Path) -> Option<String> {
+    let run = RunDir::open(project, name).ok()?;
+    let newest = run.checkpoints().pop()?.path;
+    (dir.parent() == newest.parent() && dir != newest).then(|| newest.file_name().unwrap_or_default().display().to_string())
 }

@@ -560,6 +560,9 @@ impl Shell {
     pub fn effect(&mut self, effect: Effect, now_ms: u64) {
         let changes = matches!(&effect, Effect::Start { .. } | Effect::Signal(..) | Effect::Load(Load::Write { .. }));
         if self.readonly && changes {
+            if let Effect::Start { ticket, .. } = &effect {
+                self.world.refused.insert(*ticket, "read-only: start the workbench without --readonly to generate or train".into());
+            }
             return self.say("read-only: nothing is started, stopped or written".into(), now_ms);
         }
         match effect {

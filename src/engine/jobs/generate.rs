@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Cx, Done, Fault, JobKind, Lane, params};
-use crate::engine::device;
+use crate::engine::{device, models};
+use crate::report::{Level, Report};
 use crate::sample::generate::generate;
 use crate::spec::GenerateSpec;
 
@@ -26,6 +27,10 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     let spec: GenerateSpec = cx.params()?;
     let device = if cx.beside { device::choose(Some("cpu"))? } else { device::choose(spec.device.as_deref())? };
     let model = cx.models.get(cx.project, &spec.model, &device)?;
+    if let Some(newer) = models::passed_over(cx.project, &spec.model, &model.dir) {
+        let text = format!("{newer} is damaged or not whole; this is {}", model.dir.file_name().unwrap_or_default().display());
+        cx.monitor.report(Report::note(Level::Warning, text));
+    }
     let made = generate(&model.decoder, &model.tokenizer, &spec, cx.monitor)?;
     Ok(Done { stopped: made.ended == "stopped", summary: format!("{} tokens, {:.0} tokens/s", made.ids.len(), made.tokens_per_s) })
 }

@@ -122,9 +122,8 @@ impl Run {
             Report::Resumed { step } => self.resume(event.seq, *step),
             Report::State { state, .. } => {
                 self.state = Some(*state);
-                if *state != JobState::Running {
-                    self.pace.clear();
-                }
+                // Neither a pause nor what was logged just before its end belongs to the pace.
+                self.pace.clear();
             }
             Report::Progress { what, done, total, unit } => {
                 if what == "train" || unit.starts_with("step") {

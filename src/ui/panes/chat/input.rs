@@ -25,12 +25,15 @@ pub struct Input {
     history: Vec<String>,
     /// Which remembered prompt is shown, counted from the newest, and what was written before.
     back: Option<(usize, String)>,
+    /// Whether the text was offered and not yet touched: the first character typed then takes its place.
+    offered: bool,
 }
 
 impl Input {
     pub fn new(text: &str) -> Self {
-        let mut input = Self { area: TextArea::default(), history: Vec::new(), back: None };
+        let mut input = Self { area: TextArea::default(), history: Vec::new(), back: None, offered: false };
         input.set(text);
+        input.offered = !text.is_empty();
         input
     }
 
@@ -44,6 +47,7 @@ impl Input {
 
     /// Puts `text` in the field with the cursor at its end.
     pub fn set(&mut self, text: &str) {
+        self.offered = false;
         self.area = TextArea::new(text.split('\n').map(str::to_string).collect());
         self.area.set_wrap_mode(WrapMode::WordOrGlyph);
         self.area.move_cursor(CursorMove::Bottom);
@@ -52,14 +56,26 @@ impl Input {
 
     /// Pasted text: line ends of all kinds, and control characters as marks; a tab becomes four blanks.
     pub fn paste(&mut self, text: &str) {
+        self.touched(true);
         let plain = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', "    ");
         self.area.insert_str(visible(&plain, true));
+    }
+
+    /// An offered text gives way to what is written, and is one's own after any other key.
+    fn touched(&mut self, writes: bool) {
+        if self.offered && writes {
+            self.set("");
+        }
+        self.offered = false;
     }
 
     pub fn key(&mut self, key: KeyEvent) -> Typed {
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         let alt = key.modifiers.contains(KeyModifiers::ALT);
         let shift = key.modifiers.contains(KeyModifiers::SHIFT);
+        if key.code != KeyCode::Enter || alt || shift || ctrl {
+            self.touched(matches!(key.code, KeyCode::Char(_)) && !ctrl && !alt);
+        }
         match key.code {
             KeyCode::Enter if alt || shift || ctrl => self.area.insert_newline(),
             KeyCode::Char('j') if ctrl => self.area.insert_newline(),

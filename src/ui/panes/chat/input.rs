@@ -203,7 +203,22 @@ mod tests {
     #[test]
     fn a_paste_brings_lines_and_no_control_characters() {
         let mut input = Input::new("x");
+        input.key(key(KeyCode::End));
         input.paste("a\r\nb\u{1b}[31m\tc");
         assert_eq!(input.text(), "xa\nb␛[31m    c");
+    }
+
+    #[test]
+    fn an_offered_text_gives_way_to_what_is_written_and_to_nothing_else() {
+        let written = |before: Option<KeyCode>| {
+            let mut input = Input::new("The cat");
+            before.into_iter().for_each(|code| drop(input.key(key(code))));
+            input.key(key(KeyCode::Char('h')));
+            input.text()
+        };
+        assert_eq!(written(None), "h");
+        assert_eq!(written(Some(KeyCode::End)), "The cath");
+        assert_eq!(written(Some(KeyCode::Backspace)), "The cah");
+        assert_eq!(Input::new("The cat").key(key(KeyCode::Enter)), Typed::Sent("The cat".into()));
     }
 }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use crate::run::series::Point;
 use crate::ui::world::Series;
 
+/// How many smoothed values a window keeps: between them the line hardly moves, and a million would be slow to keep.
+const KEPT_OF_WINDOW: u32 = 64;
+
 /// An exponential moving average without the pull towards zero of its first values (as Adam corrects its moments:
-/// Kingma and Ba 2015, section 3). Computed on every point, before any decimation.
+/// Kingma and Ba 2015, section 3). Computed on every point, before any decimation, and kept often enough for the eye.
 pub struct Smooth {
     /// Points that weigh about as much as a plain average over so many would.
     pub window: u32,
@@ -16,11 +19,14 @@ pub struct Smooth {
     sum: f64,
     weight: f64,
     read: usize,
+    /// Finite values since the last one that was kept.
+    seen: u32,
 }
 
 impl Smooth {
     pub fn new(source: &Series, window: u32) -> Self {
-        let mut out = Self { window, series: Series::named("smooth"), identity: source.identity().clone(), sum: 0.0, weight: 0.0, read: 0 };
+        let mut out =
+            Self { window, series: Series::named("smooth"), identity: source.identity().clone(), sum: 0.0, weight: 0.0, read: 0, seen: 0 };
         out.read_on(source);
         out
     }
@@ -36,12 +42,17 @@ impl Smooth {
         let (mapped, live) = source.parts();
         let old = &mapped[self.read.min(mapped.len())..];
         let new = &live[self.read.saturating_sub(mapped.len()).min(live.len())..];
-        self.series.live.reserve(old.len() + new.len());
+        let stride = (self.window / KEPT_OF_WINDOW).max(1);
+        self.series.live.reserve((old.len() + new.len()) / stride as usize);
         for point in old.iter().chain(new) {
             if point.value.is_finite() {
                 self.sum = keep * self.sum + (1.0 - keep) * point.value;
                 self.weight = keep * self.weight + (1.0 - keep);
-                self.series.push(Point { step: point.step, value: self.sum / self.weight });
+                self.seen += 1;
+                if self.seen >= stride {
+                    self.seen = 0;
+                    self.series.push(Point { step: point.step, value: self.sum / self.weight });
+                }
             }
         }
         self.read = source.len();

@@ -232,6 +232,43 @@ fn again_takes_a_new_seed_and_versions_can_be_turned() {
 }
 
 #[test]
+fn five_seeds_are_five_texts() {
+    // From an untouched field, and beside a text that is there: it is one of the five.
+    for before in ["esc", "enter"] {
+        let mut desk = Desk::new(120, 60);
+        desk.answer_probe();
+        desk.keys(before);
+        if before == "enter" {
+            let job = desk.job(true);
+            desk.begin(job);
+            desk.say(job, &[" mat"]);
+            desk.end(job, "end");
+            desk.keys("esc");
+        }
+        desk.keys("f");
+        let asked = desk.asked.values().filter(|spec| spec.max_tokens > 0);
+        let seeds: std::collections::BTreeSet<u64> = asked.map(|spec| spec.sampler.seed).collect();
+        assert_eq!(seeds.len(), 5, "after {before}");
+        let screen = desk.screen();
+        let titles = screen.lines().filter(|line| line.contains("│ seed ")).count();
+        assert_eq!(titles, 5, "after {before}: {screen}");
+    }
+}
+
+#[test]
+fn alternatives_show_the_shares_of_the_bars_and_say_which() {
+    let mut desk = talk(120, 36);
+    desk.keys("esc l l enter");
+    let screen = desk.screen();
+    assert!(screen.contains("at temperature 0.80") && screen.contains("model's own"), "{screen}");
+    // In the bars beside the text, then in the list: first what it is drawn with, then what the model itself gives.
+    let lines: Vec<&str> = screen.lines().filter(|l| l.contains("·floor")).collect();
+    let words: Vec<&str> = lines.iter().flat_map(|l| l.split_whitespace()).collect();
+    let shares: Vec<&str> = words.windows(2).filter(|w| w[1] == "%").map(|w| w[0]).collect();
+    assert_eq!(shares, ["19.1", "19.1", "14.7"], "{screen}");
+}
+
+#[test]
 fn picking_an_alternative_branches_from_there() {
     let mut desk = talk(120, 36);
     desk.keys("esc l l enter j enter");

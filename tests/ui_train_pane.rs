@@ -117,7 +117,7 @@ fn stopping_asks_first() {
     let mut harness = workbench(120, 36);
     harness.keys("s");
     assert!(sent(&harness.out()).is_empty());
-    assert!(harness.draw().contains("Save demo and end it at step 412?"));
+    assert!(harness.draw().contains("Save demo and end it? It can be resumed."));
     harness.keys("enter");
     assert_eq!(sent(&harness.out()), [&Command::Signal { job: JobId(1), signal: Signal::Stop }]);
 }

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
 use super::help::Content;
-use super::keymap::{Binding, GLOBAL};
+use super::keymap::GLOBAL;
 use super::pane::Context;
 use super::shell::{Asking, Overlay, Question, Shell};
 use super::theme::Theme;
@@ -20,6 +20,8 @@ use crate::text::visible;
 pub const SMALLEST: (u16, u16) = (60, 16);
 /// Narrower than this the header folds and the footer takes two lines.
 const FOLDED: u16 = 100;
+/// Columns that the keys of the footer have at least, whatever else is told beside them.
+const KEYS_ROOM: usize = 46;
 
 impl Shell {
     pub fn draw(&mut self, frame: &mut Frame, now_ms: u64) {
@@ -98,24 +100,42 @@ impl Shell {
 
     fn draw_footer(&self, frame: &mut Frame, area: Rect) {
         let theme = &self.theme;
-        let left = if self.leaving {
+        let (first, last) = (Rect { height: 1, ..area }, Rect { y: area.bottom() - 1, height: 1, ..area });
+        let two = area.height > 1;
+        let mut left = if self.leaving {
             let names: Vec<String> = self.open_jobs().iter().map(|j| j.run.clone().unwrap_or_else(|| j.title.clone())).collect();
             let text = format!("saving {} … Ctrl-C leaves at once, with the last checkpoint", names.join(", "));
             vec![Span::styled(" ● ", theme.warning), Span::styled(visible(&text, false).into_owned(), theme.text)]
-        } else if let Some((text, _)) = &self.toast {
-            vec![Span::styled(" › ", theme.accent), Span::styled(text.clone(), theme.text)]
         } else {
             self.job_line()
         };
-        let (first, last) = (Rect { height: 1, ..area }, Rect { y: area.bottom() - 1, height: 1, ..area });
-        let two = area.height > 1;
-        let left_width = width(&left);
-        let room = if two || left.is_empty() { usize::from(area.width) } else { usize::from(area.width).saturating_sub(left_width + 3) };
-        let keys = self.footer_keys(if self.toast.is_some() && !two { room } else { room.max(46) });
+        let room = if two || left.is_empty() { usize::from(area.width) } else { usize::from(area.width).saturating_sub(width(&left) + 3) };
+        let keys = self.footer_keys(room.max(KEYS_ROOM));
         let keys_width = width(&keys);
-        frame.render_widget(Line::from(keys), Rect { x: area.right().saturating_sub(keys_width as u16), width: keys_width as u16, ..last });
         let left_area = if two { first } else { Rect { width: area.width.saturating_sub(keys_width as u16 + 1), ..first } };
+        if let Some((text, _)) = self.toast.as_ref().filter(|_| !self.leaving) {
+            // A line for a person takes the place of the running job's, never that of the keys; a long one lies above both.
+            if text.width() + 3 <= usize::from(left_area.width) {
+                left = vec![Span::styled(" › ", theme.accent), Span::styled(text.clone(), theme.text)];
+            } else {
+                self.draw_long_toast(frame, area, text);
+            }
+        }
+        frame.render_widget(Line::from(keys), Rect { x: area.right().saturating_sub(keys_width as u16), width: keys_width as u16, ..last });
         frame.render_widget(Line::from(left), left_area);
+    }
+
+    /// A line for a person that is wider than its place: in full, on the rows above the footer.
+    fn draw_long_toast(&self, frame: &mut Frame, footer: Rect, text: &str) {
+        let theme = &self.theme;
+        let lines = widgets::wrap(text, usize::from(footer.width.saturating_sub(4)));
+        let height = (lines.len() as u16).min(footer.y.saturating_sub(2));
+        let place = Rect { y: footer.y - height, height, ..footer };
+        widgets::blank(frame, place, theme);
+        for (i, (line, y)) in lines.into_iter().zip(place.y..place.bottom()).enumerate() {
+            let mark = Span::styled(if i == 0 { " › " } else { "   " }, theme.accent);
+            frame.render_widget(Line::from(vec![mark, Span::styled(line, theme.title)]), Rect { y, height: 1, ..place });
+        }
     }
 
     /// The running job, wherever one is: ` ● demo  step 412/2000  loss 2.104  21.3k tok/s  eta 1m12s`.
@@ -145,7 +165,7 @@ impl Shell {
                 if let Some(loss) = run.last("train/loss") {
                     part(format!("loss {loss:.3}"));
                 }
-                if let Some(speed) = run.last("tokens_per_s") {
+                if let (Some(speed), JobState::Running) = (run.last("tokens_per_s"), job.state) {
                     part(format!("{} tok/s", widgets::count(speed)));
                 }
                 if let (Some(eta), JobState::Running) = (run.eta_ms(), job.state) {
@@ -165,18 +185,19 @@ impl Shell {
         spans
     }
 
-    /// Keys that matter here, as many as fit; help and the palette always.
+    /// Keys that do something here and now, as many as fit; help and the palette always.
     fn footer_keys(&self, room: usize) -> Vec<Span<'static>> {
-        let show = |b: &Binding| -> Option<Vec<Span<'static>>> {
-            let keys = self.keymap.show(b.action, self.theme.ascii);
+        let show = |action: &str, label: &'static str| -> Option<Vec<Span<'static>>> {
+            let keys = self.keymap.show(action, self.theme.ascii);
             (!keys.is_empty())
-                .then(|| vec![Span::styled(keys, self.theme.key), Span::raw(" "), Span::styled(b.label, self.theme.dim), Span::raw("  ")])
+                .then(|| vec![Span::styled(keys, self.theme.key), Span::raw(" "), Span::styled(label, self.theme.dim), Span::raw("  ")])
         };
-        let capturing = self.panes[self.current].captures_text();
-        let fixed: Vec<Span> = GLOBAL.iter().filter(|b| b.footer && !capturing).filter_map(show).flatten().collect();
+        let pane = &self.panes[self.current];
+        let capturing = pane.captures_text();
+        let fixed: Vec<Span> = GLOBAL.iter().filter(|b| b.footer && !capturing).filter_map(|b| show(b.action, b.label)).flatten().collect();
         let mut left = room.saturating_sub(width(&fixed));
         let mut spans = Vec::new();
-        for item in self.panes[self.current].bindings().iter().filter(|b| b.footer).filter_map(show) {
+        for item in pane.hints(&self.world).into_iter().filter_map(|(action, label)| show(action, label)) {
             let w = width(&item);
             if w > left {
                 break;

@@ -52,6 +52,9 @@ pub enum Show {
     New,
 }
 
+/// An action (the pane's own or the shell's), and what it would do now in a word or two.
+pub type Hint = (Action, &'static str);
+
 /// What a pane sees besides the world while it handles input or draws.
 pub struct Context<'a> {
     pub world: &'a World,
@@ -64,11 +67,16 @@ pub struct Context<'a> {
 pub trait Pane {
     fn id(&self) -> &'static str;
     fn title(&self) -> &'static str;
-    /// Keys of this pane: the footer, the help overlay and the palette come from here. Order is the footer's.
+    /// Keys of this pane: the help overlay and the palette come from here.
     fn bindings(&self) -> &'static [Binding];
     /// All keys that it ever has: those of its other modes (a form) too, so that they can be rebound.
     fn all_bindings(&self) -> Vec<Binding> {
         self.bindings().to_vec()
+    }
+    /// What the footer offers now, most useful first: actions with a word for each. Only what would do something now.
+    fn hints(&self, world: &World) -> Vec<Hint> {
+        let _ = world;
+        self.bindings().iter().filter(|b| b.footer).map(|b| (b.action, b.label)).collect()
     }
     /// The Explain page: what this pane shows and why it matters, in plain words, with the numbers now on screen.
     fn explain(&self, world: &World) -> String;

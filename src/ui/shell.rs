@@ -16,7 +16,7 @@ use super::pane::{Context, Effect, Pane};
 use super::theme::Theme;
 use super::world::{Ended, Job, Load, Loaded, World};
 use crate::engine::protocol::{Command, Up};
-use crate::report::{JobId, Level, Signal};
+use crate::report::{JobId, JobState, Level, Signal};
 
 /// How long a line at the bottom stays.
 const TOAST_MS: u64 = 4_000;
@@ -96,6 +96,8 @@ pub struct Shell {
     interrupted_at: Option<u64>,
     pub(super) leaving: bool,
     ended: BTreeSet<JobId>,
+    /// Trainings that wait, or did at the last look.
+    waited: BTreeSet<JobId>,
     focused: bool,
     mouse: bool,
     ascii: bool,
@@ -126,6 +128,7 @@ impl Shell {
             interrupted_at: None,
             leaving: false,
             ended: BTreeSet::new(),
+            waited: BTreeSet::new(),
             focused: true,
             mouse: setup.mouse,
             ascii: setup.ascii,
@@ -170,6 +173,7 @@ impl Shell {
         }
         self.world.fold(up);
         self.notice_ends(now_ms);
+        self.notice_beginnings(now_ms);
         self.refresh(now_ms);
     }
 
@@ -566,7 +570,10 @@ impl Shell {
             return self.say("read-only: nothing is started, stopped or written".into(), now_ms);
         }
         match effect {
-            Effect::Start { ticket, spec } => self.out.push(Out::Command(Command::Start { ticket, spec })),
+            Effect::Start { ticket, spec } => {
+                self.world.asked.insert(ticket, spec.clone());
+                self.out.push(Out::Command(Command::Start { ticket, spec }));
+            }
             Effect::Signal(job, signal) => self.out.push(Out::Command(Command::Signal { job, signal })),
             Effect::Go(id) => {
                 self.go(id, now_ms);
@@ -590,6 +597,27 @@ impl Shell {
 
     fn say(&mut self, text: String, now_ms: u64) {
         self.toast = Some((crate::text::visible(&text, false).into_owned(), now_ms + TOAST_MS));
+    }
+
+    /// Tells the person of runs that waited and have begun: nobody pressed a key for it at this moment.
+    fn notice_beginnings(&mut self, now_ms: u64) {
+        for job in self.world.jobs.values().filter(|j| j.ended.is_none()) {
+            if job.events > 0 && job.state == JobState::Waiting && job.run_name().is_some() {
+                self.waited.insert(job.id);
+            }
+        }
+        let begun: Vec<JobId> = self
+            .waited
+            .iter()
+            .copied()
+            .filter(|id| self.world.jobs.get(id).is_none_or(|j| j.state != JobState::Waiting || j.ended.is_some()))
+            .collect();
+        for id in begun {
+            self.waited.remove(&id);
+            let Some(name) = self.world.jobs.get(&id).filter(|j| j.ended.is_none()).and_then(Job::run_name) else { continue };
+            let before = self.toast.as_ref().map(|(text, _)| format!("{text} · ")).unwrap_or_default();
+            self.say(format!("{before}{name}, which waited, begins now"), now_ms);
+        }
     }
 
     /// Tells the person of jobs that ended since the last look.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::report::{Event, JobId, JobState, Level};
-use crate::spec::JobSpec;
+use crate::spec::{JobSpec, TrainSpec};
 
 pub use run::{Run, Status};
 pub use series::{Series, Summary};
@@ -83,6 +83,8 @@ pub struct World {
     /// Tickets that were answered.
     pub tickets: BTreeMap<u64, JobId>,
     pub refused: BTreeMap<u64, String>,
+    /// What this screen asked for, until the engine answered: a job that waits says nothing of itself yet.
+    pub asked: BTreeMap<u64, JobSpec>,
     pub runs: BTreeMap<String, Run>,
     /// Whether the list of runs on disk was read at least once.
     pub runs_loaded: bool,
@@ -163,6 +165,24 @@ impl World {
         self.running().and_then(|job| self.runs.get(job.run.as_ref()?))
     }
 
+    /// The run that is shown and talked to when nobody chose one: the one in training once it has learnt something, else
+    /// the newest with a model that did not break, else whatever is newest.
+    pub fn favourite(&self) -> Option<&Run> {
+        let newest = |fits: fn(&Run) -> bool| self.runs.values().filter(|run| fits(run)).max_by_key(|run| run.at_ms);
+        self.live_run()
+            .filter(|run| run.is_usable())
+            .or_else(|| newest(Run::is_usable))
+            .or_else(|| self.live_run())
+            .or_else(|| newest(|_| true))
+    }
+
+    /// Runs that were asked for and wait for the device, in the order in which they were asked for.
+    pub fn waiting_runs(&self) -> Vec<&Run> {
+        let mut runs: Vec<&Run> = self.runs.values().filter(|run| run.status() == Status::Waiting).collect();
+        runs.sort_by_key(|run| run.job);
+        runs
+    }
+
     /// The job of a run, while it has one in this engine.
     pub fn job_of(&self, run: &str) -> Option<&Job> {
         self.jobs.get(&self.runs.get(run)?.job?)
@@ -170,6 +190,16 @@ impl World {
 }
 
 impl Job {
+    /// The run that it trains, as far as it can be known: while a job waits, only who asked for it knows the name.
+    pub fn run_name(&self) -> Option<String> {
+        let asked = || {
+            let spec: TrainSpec =
+                self.spec.as_ref().filter(|s| s.kind == "train").and_then(|s| serde_json::from_value(s.params.clone()).ok())?;
+            spec.resume.or(spec.name)
+        };
+        self.run.clone().or_else(asked)
+    }
+
     fn new(id: JobId) -> Self {
         Self {
             id,

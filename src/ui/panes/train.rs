@@ -20,9 +20,9 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 
 use crate::ui::keymap::{Action, Binding};
-use crate::ui::pane::{Context, Effect, Pane, Show};
+use crate::ui::pane::{Context, Effect, Hint, Pane, Show};
 use crate::ui::widgets::field::Field;
-use crate::ui::world::{Run, World};
+use crate::ui::world::{Run, Status, World};
 use form::Form;
 use view::{Memory, View};
 
@@ -163,10 +163,11 @@ impl Train {
         }
     }
 
-    /// Shows the runs that were asked for together, as far as they have begun.
+    /// Shows the runs that were asked for together, as far as they have begun: one that waits has no curve.
     fn compare(&mut self, world: &World) {
         let (names, seen) = &self.comparing;
-        let there: Vec<String> = names.iter().filter(|n| world.runs.contains_key(*n)).cloned().collect();
+        let there: Vec<String> =
+            names.iter().filter(|n| world.runs.get(*n).is_some_and(|run| run.status() != Status::Waiting)).cloned().collect();
         if there.len() == *seen {
             return;
         }
@@ -244,6 +245,10 @@ impl Pane for Train {
 
     fn all_bindings(&self) -> Vec<Binding> {
         actions::BINDINGS.iter().chain(form::BINDINGS).copied().collect()
+    }
+
+    fn hints(&self, world: &World) -> Vec<Hint> {
+        self.offered(world)
     }
 
     fn explain(&self, world: &World) -> String {

@@ -24,11 +24,13 @@ impl World {
                 self.connected = true;
             }
             Up::Started { ticket, job } => {
-                self.jobs.entry(job).or_insert_with(|| Job::new(job));
+                let known = self.jobs.entry(job).or_insert_with(|| Job::new(job));
+                known.spec = known.spec.take().or(self.asked.remove(&ticket));
                 self.tickets.insert(ticket, job);
             }
             Up::Refused { ticket, why } => {
                 self.say(None, 0, Level::Error, why.clone());
+                self.asked.remove(&ticket);
                 self.refused.insert(ticket, why);
             }
             Up::Events(events) => events.into_iter().for_each(|event| self.event(event)),
@@ -53,13 +55,22 @@ impl World {
             Report::Finished { summary, .. } => self.say(Some(event.job), event.at_ms, Level::Info, format!("{title}: {summary}")),
             _ => {}
         }
-        let Some(job) = self.jobs.get_mut(&event.job) else { return };
+        let job_id = event.job;
+        let Some(job) = self.jobs.get_mut(&job_id) else { return };
         let Some(name) = job.run.clone() else {
+            let expected = job.run_name();
             job.reports.push(event);
+            if let Some(name) = expected {
+                self.expect_run(job_id, &name);
+            }
             self.forget_old_reports();
             self.forget_glances();
             return;
         };
+        if let Report::Started { .. } = &event.report {
+            // It may have got another name than the one it was expected under.
+            self.runs.retain(|known, run| run.job != Some(job_id) || *known == name);
+        }
         let run = match self.runs.entry(name) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(slot) => {
@@ -70,6 +81,22 @@ impl World {
         run.job = Some(event.job);
         run.stale |= missed > 0;
         run.fold(&event);
+    }
+
+    /// A run that waits for the device is shown like any other, and goes again if it never begins.
+    fn expect_run(&mut self, id: JobId, name: &str) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        match self.runs.get_mut(name) {
+            None if job.state == JobState::Waiting && job.ended.is_none() => {
+                let recipe = job.spec.as_ref().and_then(|s| s.params.get("recipe")?.as_str()).unwrap_or_default().to_string();
+                let mut run = Run::named(name);
+                (run.job, run.state, run.opened, run.recipe) = (Some(id), Some(job.state), true, recipe);
+                self.runs.insert(name.into(), run);
+            }
+            Some(run) if run.job == Some(id) && job.ended.is_some() => drop(self.runs.remove(name)),
+            Some(run) if run.job == Some(id) => run.state = Some(job.state),
+            _ => {}
+        }
     }
 
     /// Folds an answer of the loader.

@@ -89,6 +89,24 @@ impl Run {
         }
     }
 
+    /// Whether there is a model that one can talk to: weights in training, or saved ones (which every end but a fault makes).
+    pub fn has_weights(&self) -> bool {
+        let alive = self.is_live() || matches!(self.ended, Some(Ended::Finished { .. }));
+        (alive && self.step > 0) || !self.checkpoints.is_empty()
+    }
+
+    /// Whether it ended by a loss or a gradient that was no number: what it saved before that is on the way there.
+    pub fn diverged(&self) -> bool {
+        let Some(Ended::Failed { cause, .. }) = &self.ended else { return false };
+        let cause = cause.to_lowercase();
+        ["nan", "not finite", "infinit"].iter().any(|sign| cause.contains(sign))
+    }
+
+    /// Whether it is worth showing to somebody who chose nothing.
+    pub fn is_usable(&self) -> bool {
+        self.has_weights() && !self.diverged()
+    }
+
     /// The newest value of a metric.
     pub fn last(&self, metric: &str) -> Option<f64> {
         self.series.get(metric)?.last().map(|p| p.value)

@@ -5,18 +5,17 @@ use ratatui::layout::{Position, Rect};
 
 use super::picker;
 use super::settings::ROWS;
-use super::talk::{Exchange, Mode, Stage, Version};
+use super::talk::{Exchange, Mode, SEEDS, Stage, Version};
 use super::{Chat, Focus, Popup, Spot, view};
 use crate::report::{Candidate, Distribution, JobId, Signal};
 use crate::spec::{GenerateSpec, JobSpec, Sampler};
-use crate::ui::pane::{Context, Effect};
+use crate::ui::pane::{Context, Effect, Hint};
 use crate::ui::world::{Load, World};
 
 /// Alternatives that are asked for with each token.
 const ALTERNATIVES: usize = 16;
 /// How often the distribution is asked again while the model is in training.
 const LIVE_PROBE_MS: u64 = 2_000;
-const SEEDS: u64 = 5;
 
 /// What the newest distribution was asked about.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +27,53 @@ pub struct Probed {
 }
 
 impl Chat {
+    /// What would do something now. In the field letters are text: what they do is told as what comes after Esc.
+    pub(super) fn offered(&self, world: &World) -> Vec<Hint> {
+        match self.popup {
+            Some(Popup::Models { .. }) => {
+                return vec![("chat.open", "takes it"), ("chat.down", "down"), ("chat.up", "up"), ("app.back", "back")];
+            }
+            Some(Popup::Alternatives { .. }) => {
+                return vec![("chat.open", "goes on from there"), ("chat.down", "down"), ("chat.up", "up"), ("app.back", "back")];
+            }
+            None => {}
+        }
+        let writing = self.talk.open().next().is_some();
+        let (model, mode, next) = (("chat.models", "model"), ("chat.mode", "chat/continue"), ("chat.next", "next part"));
+        let mut letters = Vec::new();
+        if !writing && self.model(world).is_some() {
+            letters.extend([("chat.again", "again"), ("chat.five", "five seeds")]);
+            if self.talk.last().is_some() {
+                letters.extend([("chat.more", "go on"), ("chat.edit", "edit")]);
+            }
+        }
+        if self.talk.last().is_some() {
+            letters.push(("chat.tint", "tint"));
+        }
+        letters.extend([model, mode]);
+        let mut hints = Vec::new();
+        match self.focus {
+            Focus::Input if writing => hints.extend([("app.back", "stops"), next]),
+            Focus::Input if self.model(world).is_none() => hints.extend([("go.life", "life"), next, ("app.back", "leaves")]),
+            Focus::Input => hints.extend([("chat.open", "send"), next, ("app.back", "leaves, then")]),
+            Focus::Text if writing => hints.push(("app.back", "stops")),
+            Focus::Text if self.cursor.is_some() => {
+                hints.extend([("chat.open", "alternatives"), ("chat.left", "left"), ("chat.right", "right")]);
+            }
+            Focus::Text => hints.push(("chat.write", "write")),
+            Focus::Panel => {
+                hints.extend([("chat.right", "more"), ("chat.left", "less"), ("chat.down", "next setting"), ("chat.default", "default")])
+            }
+        }
+        if self.focus != Focus::Input || !writing {
+            hints.extend(letters);
+        }
+        if self.focus != Focus::Input {
+            hints.push(next);
+        }
+        hints
+    }
+
     pub(super) fn perform(&mut self, action: &str, cx: &Context) {
         if self.popup.is_some() && self.in_popup(action, cx) {
             return;
@@ -143,11 +189,16 @@ impl Chat {
         if self.busy() {
             return;
         }
-        let Some((at, exchange)) = self.current().and_then(|at| Some((at, self.talk.exchanges.get(at)?))) else {
+        let nothing_yet = self.talk.exchanges.is_empty();
+        if nothing_yet {
             let text = self.input.text();
             self.input.set("");
-            return self.send(text, cx);
-        };
+            self.send(text, cx);
+            if times == 1 {
+                return;
+            }
+        }
+        let Some((at, exchange)) = self.current().and_then(|at| Some((at, self.talk.exchanges.get(at)?))) else { return };
         if self.settings.sampler.temperature == 0.0 {
             let text = "at temperature 0 every seed gives the same text: raise the temperature first";
             return self.outbox.push(Effect::Toast(text.into()));
@@ -155,7 +206,13 @@ impl Chat {
         let Some(version) = exchange.version() else { return };
         let (prompt, prefix) = (version.prompt.clone(), version.prefix.clone());
         let newest = exchange.versions.iter().map(|v| v.sampler.seed).max().unwrap_or(0);
-        for n in 1..=times {
+        // The text that is there is one of the five, where it differs from the others by its seed alone.
+        let alike = Sampler { seed: version.sampler.seed, ..self.settings.sampler.clone() } == version.sampler;
+        let last = exchange.shown + 1 == exchange.versions.len() && !exchange.spread;
+        let failed = matches!(version.stage, Stage::Failed { .. });
+        let counts = alike && last && !failed && self.model(cx.world).is_some_and(|c| c.label == version.model);
+        let wanted = if times > 1 && counts { times - 1 } else { times };
+        for n in 1..=wanted {
             let sampler = Sampler { seed: newest.saturating_add(n), ..self.settings.sampler.clone() };
             self.start(at, &prompt, &prefix, sampler, cx);
         }
@@ -260,7 +317,7 @@ impl Chat {
     pub(super) fn spots(&self) -> Vec<Spot> {
         let mut out = Vec::new();
         for (exchange, e) in self.talk.exchanges.iter().enumerate() {
-            for (version, v) in e.versions.iter().enumerate().filter(|(i, _)| e.spread || *i == e.shown) {
+            for (version, v) in e.versions.iter().enumerate().filter(|(i, _)| e.shows(*i)) {
                 out.extend((0..v.pieces.len()).map(|piece| Spot { exchange, version, piece }));
             }
         }

@@ -15,7 +15,7 @@ use crate::text::visible;
 use crate::ui::pane::Context;
 use crate::ui::theme::Theme;
 use crate::ui::widgets;
-use crate::ui::world::World;
+use crate::ui::world::{Run, World};
 
 pub fn draw(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     let areas = Areas::of(chat, area);
@@ -48,9 +48,20 @@ fn model_line(chat: &Chat, world: &World) -> String {
         Some(picked) => {
             // What was picked a while ago may have moved on.
             let now = picker::choices(world).into_iter().find(|c| c.model == picked.model).unwrap_or(picked);
-            visible(&format!("{} {} {}", now.label, now.mark, now.about), false).into_owned()
+            let why = if chat.picked.is_none() { why_this(&now.run, world) } else { String::new() };
+            visible(&format!("{} {} {}{why}", now.label, now.mark, now.about), false).into_owned()
         }
         None => "no model yet".into(),
+    }
+}
+
+/// Why one talks to this run, where a newer one might be expected.
+fn why_this(run: &str, world: &World) -> String {
+    let newer = |shown: &Run| world.runs.values().any(|r| r.name != shown.name && r.at_ms > shown.at_ms);
+    match world.runs.get(run) {
+        Some(shown) if !shown.is_usable() => " · it has no good weights yet".into(),
+        Some(shown) if newer(shown) => " · the newest that can talk; m: others".into(),
+        _ => String::new(),
     }
 }
 
@@ -134,7 +145,7 @@ fn tint(p: f32, theme: &Theme) -> Style {
 }
 
 fn legend(theme: &Theme) -> Line<'static> {
-    let mut spans = vec![Span::styled(" probability ", theme.dim)];
+    let mut spans = vec![Span::styled(" the model's own probability ", theme.dim)];
     for (p, name) in [(0.001, " <1 % "), (0.03, " 3 % "), (0.1, " 10 % "), (0.3, " 30 % "), (0.9, " 90 % ")] {
         spans.push(Span::styled(name, theme.text.patch(tint(p, theme))));
     }
@@ -195,28 +206,39 @@ fn alternatives(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Cont
     let Some((version, piece)) = chat.version_at_cursor() else { return };
     let drawn = version.pieces[piece].id;
     let candidates = chat.candidates();
-    let place = widgets::centered(area, 62, (candidates.len() as u16 + 2).min(area.height));
+    let Some(outlook) = chat.outlook() else { return };
+    let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.seen);
+    let place = widgets::centered(area, 70, (candidates.len() as u16 + 3).min(area.height));
     widgets::blank(frame, place, theme);
     let title = "what else it might have said here";
     frame
         .render_widget(widgets::panel(title, true, theme).title_bottom(Line::styled(" Enter goes on from there · Esc ", theme.dim)), place);
     let inside = inner(place);
-    let height = usize::from(inside.height).max(1);
+    let width = usize::from(inside.width);
+    let room = width.saturating_sub(48);
+    // The same figures as the bars beside the text; what the model itself gives stands apart, under its name.
+    let head = format!("  {:>27}  {}{:>10}", format!("at {}", panel::basis(chat)), " ".repeat(room), "model's own");
+    frame.render_widget(Line::styled(widgets::fit(&head, width).into_owned(), theme.dim), Rect { height: 1.min(inside.height), ..inside });
+    let rows = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
+    let height = usize::from(rows.height).max(1);
     let first = at.saturating_sub(height - 1);
-    let longest = candidates.iter().map(|c| c.probability).fold(1e-6, f32::max);
+    let longest = chances.iter().map(|c| c.p).fold(1e-6, f32::max);
     for (row, (number, c)) in candidates.iter().enumerate().skip(first).take(height).enumerate() {
         let here = number == at;
-        let name = widgets::pad(&panel::name(&c.text), 18);
-        let chosen = if c.id == drawn { " ◂ said" } else { "" };
-        let bar = panel::bar(c.probability / longest, usize::from(inside.width).saturating_sub(37), theme.ascii);
+        let chance = outlook.distribution.top.iter().position(|t| t.id == c.id).and_then(|i| chances.get(i));
+        let (drawn_with, share) = match chance {
+            Some(chance) if chance.kept => (panel::percent(chance.p), chance.p / longest),
+            _ => ("cut".into(), 0.0),
+        };
         let line = Line::from(vec![
             Span::raw(if here { "▸ " } else { "  " }),
-            Span::raw(name),
-            Span::raw(format!("{:>7} ", panel::percent(c.probability))),
-            Span::styled(bar, if here { Style::new() } else { theme.accent }),
-            Span::raw(chosen),
+            Span::raw(widgets::pad(&panel::name(&c.text), 18)),
+            Span::raw(format!("{drawn_with:>9}  ")),
+            Span::styled(panel::bar(share, room, theme.ascii), if here { Style::new() } else { theme.accent }),
+            Span::styled(format!(" {:>9}", panel::percent(c.probability)), if here { Style::new() } else { theme.dim }),
+            Span::raw(if c.id == drawn { " ◂ said" } else { "" }),
         ]);
         let style = if here { theme.selected } else { theme.text };
-        frame.render_widget(line.style(style), Rect { y: inside.y + row as u16, height: 1, ..inside });
+        frame.render_widget(line.style(style), Rect { y: rows.y + row as u16, height: 1, ..rows });
     }
 }

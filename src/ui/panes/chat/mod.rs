@@ -19,7 +19,7 @@ use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 
 use crate::ui::keymap::{Action, Binding};
-use crate::ui::pane::{Context, Effect, Pane, Show};
+use crate::ui::pane::{Context, Effect, Hint, Pane, Show};
 use crate::ui::world::World;
 use input::{Input, Typed};
 use picker::Choice;
@@ -172,6 +172,9 @@ impl Pane for Chat {
     }
     fn bindings(&self) -> &'static [Binding] {
         BINDINGS
+    }
+    fn hints(&self, world: &World) -> Vec<Hint> {
+        self.offered(world)
     }
     fn explain(&self, world: &World) -> String {
         explain::page(self, world)

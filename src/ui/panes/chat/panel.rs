@@ -47,6 +47,14 @@ pub fn bar(share: f32, width: usize, ascii: bool) -> String {
     widgets::pad(&format!("{}{end}", "█".repeat(whole)), width)
 }
 
+/// What the shares of the bars and of the alternatives are taken at: `temperature 0.80`.
+pub fn basis(chat: &Chat) -> String {
+    match chat.settings.sampler.temperature {
+        0.0 => "temperature 0".to_string(),
+        t => format!("temperature {t:.2}"),
+    }
+}
+
 pub fn draw(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     let rows = ROWS.len() as u16 + 4;
     let settings_height = if area.height >= rows + 14 { rows } else { (ROWS.len() as u16 + 2).min(area.height) };
@@ -100,7 +108,9 @@ fn bars(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
         return;
     }
     let theme = cx.theme;
-    frame.render_widget(widgets::panel("what comes next", false, theme), area);
+    // The figures are those that a token is drawn with, after the settings below: the title says so.
+    let basis = format!(" {} ", basis(chat));
+    frame.render_widget(widgets::panel("what comes next", false, theme).title(Line::styled(basis, theme.dim).right_aligned()), area);
     let inside = inner(area);
     let Some(outlook) = chat.outlook() else {
         let text = match &chat.probe {

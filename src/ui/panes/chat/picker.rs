@@ -45,11 +45,10 @@ pub fn choices(world: &World) -> Vec<Choice> {
     out
 }
 
-/// The model that one talks to when nothing was picked: what is in training, or the newest run that got somewhere.
+/// The model that one talks to when nothing was picked: the world's favourite run.
 pub fn default(world: &World) -> Option<Choice> {
-    let runs = || choices(world).into_iter().filter(|c| c.model == c.run);
-    let usable = |c: &Choice| world.runs.get(&c.run).is_some_and(|r| r.is_live() || r.step > 0 || !r.checkpoints.is_empty());
-    runs().find(usable).or_else(|| runs().next())
+    let favourite = world.favourite()?;
+    choices(world).into_iter().find(|c| c.model == favourite.name)
 }
 
 fn about(run: &Run) -> (char, String) {

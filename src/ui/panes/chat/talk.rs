@@ -301,13 +301,21 @@ pub struct Exchange {
     pub shown: usize,
     /// Begins a new conversation: a chat does not look behind it.
     pub fresh: bool,
-    /// Shows all versions below each other: the same prompt under several seeds.
+    /// Shows the newest versions below each other: the same prompt under several seeds.
     pub spread: bool,
 }
+
+/// How many seeds a prompt is tried under at once.
+pub const SEEDS: u64 = 5;
 
 impl Exchange {
     pub fn version(&self) -> Option<&Version> {
         self.versions.get(self.shown)
+    }
+
+    /// Whether the version of this number is on the screen.
+    pub fn shows(&self, number: usize) -> bool {
+        if self.spread { number + SEEDS as usize >= self.versions.len() } else { number == self.shown }
     }
 }
 
@@ -353,8 +361,7 @@ impl Talk {
     pub fn transcript(&self, title: &str) -> String {
         let mut out = format!("# {title}\n");
         for exchange in &self.exchanges {
-            for version in exchange.versions.iter().filter(|v| exchange.spread || exchange.version().is_some_and(|s| s.ticket == v.ticket))
-            {
+            for (_, version) in exchange.versions.iter().enumerate().filter(|(number, _)| exchange.shows(*number)) {
                 let s = &version.sampler;
                 out.push_str(&format!(
                     "\n## {} · temperature {} · top-k {} · top-p {} · min-p {} · repetition {} · seed {}\n\n",

@@ -103,7 +103,7 @@ pub fn lines(chat: &Chat, width: usize) -> Vec<Line<Tag>> {
         }
         let mut first = true;
         for (number, version) in exchange.versions.iter().enumerate() {
-            if !(exchange.spread || number == exchange.shown) {
+            if !exchange.shows(number) {
                 continue;
             }
             write(chat, exchange, (at, number), version, first, &mut say);

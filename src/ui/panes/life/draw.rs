@@ -72,7 +72,13 @@ pub fn draw(frame: &mut Frame, area: Rect, view: &View, cx: &Context) {
     if places.map.height < 3 || places.map.width < 20 {
         return;
     }
-    frame.render_widget(widgets::panel("The life of a model", !view.in_experiments, theme), places.map);
+    let mut block = widgets::panel("The life of a model", !view.in_experiments, theme);
+    if let Some(run) = view.run {
+        let newer = stations::passed_over(cx.world, run).map(|why| format!("; {why}: m")).unwrap_or_default();
+        let whose = format!(" {}{newer} ", visible(&run.name, false));
+        block = block.title(Line::styled(widgets::fit(&whose, usize::from(area.width / 2)).into_owned(), theme.dim).right_aligned());
+    }
+    frame.render_widget(block, places.map);
     for (station, place) in Station::ALL.into_iter().zip(&places.stations) {
         let card = station.card(view.run);
         let chosen = station == view.station;

@@ -83,6 +83,9 @@ impl Experiment {
     pub fn answer(&self, world: &World) -> Option<String> {
         let names = self.compared(world)?;
         let runs: Vec<&Run> = names.iter().filter_map(|n| world.runs.get(n)).collect();
+        if let Some(waits) = runs.iter().find(|r| r.status() == Status::Waiting) {
+            return Some(if runs.iter().any(|r| r.is_live() && r.name != waits.name) { "2nd half waits" } else { "waits" }.into());
+        }
         if runs.iter().any(|r| r.is_live()) {
             return Some("at work".into());
         }
@@ -169,7 +172,11 @@ fn latest<'a>(world: &'a World, slug: &str) -> Option<&'a Run> {
 
 /// The run that variants are compared with: the newest that is no experiment itself.
 fn base(world: &World) -> Option<&Run> {
-    world.runs.values().filter(|r| !is_experiment(&r.name) && r.status() != Status::Failed).max_by_key(|r| r.at_ms)
+    world
+        .runs
+        .values()
+        .filter(|r| !is_experiment(&r.name) && !matches!(r.status(), Status::Failed | Status::Waiting))
+        .max_by_key(|r| r.at_ms)
 }
 
 fn free_name(world: &World, wanted: &str) -> String {

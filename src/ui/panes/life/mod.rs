@@ -10,7 +10,7 @@ use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 
 use crate::ui::keymap::{Action, Binding};
-use crate::ui::pane::{Context, Effect, Pane, Show};
+use crate::ui::pane::{Context, Effect, Hint, Pane, Show};
 use crate::ui::widgets;
 use crate::ui::world::{Run, World};
 use experiments::EXPERIMENTS;
@@ -116,6 +116,25 @@ impl Pane for Life {
 
     fn bindings(&self) -> &'static [Binding] {
         BINDINGS
+    }
+
+    fn hints(&self, world: &World) -> Vec<Hint> {
+        let none = world.runs.is_empty();
+        let enter = match (self.in_experiments, none, self.station(world)) {
+            (true, ..) => "run it",
+            (false, true, Station::Evaluate | Station::Chat) => "",
+            (false, true, _) => "train the sample",
+            (false, false, Station::Data | Station::Tokenizer) => "recipe",
+            (false, false, Station::Chat) => "talk",
+            (false, false, _) => "watch",
+        };
+        let mut hints = vec![("life.enter", enter), ("life.focus", if self.in_experiments { "map" } else { "experiments" })];
+        hints.retain(|(_, label)| !label.is_empty());
+        if world.runs.len() > 1 {
+            hints.push(("life.model", "next model"));
+        }
+        hints.push(("life.new", "new run"));
+        hints
     }
 
     fn explain(&self, world: &World) -> String {

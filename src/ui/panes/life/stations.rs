@@ -110,9 +110,20 @@ pub fn recipe(run: Option<&Run>) -> Option<Recipe> {
     if text.is_empty() { None } else { Recipe::parse(text, "recipe", &[]).ok() }
 }
 
-/// The run whose life is shown when nobody chose one: the live one, else the newest.
+/// The run whose life is shown when nobody chose one: the live one, else the newest with a model that did not break.
 pub fn newest(world: &World) -> Option<&Run> {
-    world.live_run().or_else(|| world.runs.values().max_by_key(|r| r.at_ms))
+    world.live_run().or_else(|| world.favourite())
+}
+
+/// Why a newer run than the one that is shown is not: `lr-x30 failed`.
+pub fn passed_over(world: &World, shown: &Run) -> Option<String> {
+    let newest = world.runs.values().filter(|r| r.status() != Status::Waiting).max_by_key(|r| r.at_ms)?;
+    let why = match newest.status() {
+        Status::Failed => "failed",
+        _ if !newest.has_weights() => "has no model yet",
+        _ => return None,
+    };
+    (newest.name != shown.name && newest.at_ms > shown.at_ms).then(|| format!("{} {why}", visible(&newest.name, false)))
 }
 
 /// The station that comes next.
@@ -165,7 +176,7 @@ fn pretrain(run: Option<&Run>, recipe: Option<&Recipe>) -> Card {
     };
     let how = match run.status() {
         Status::Paused => " · paused",
-        Status::Waiting => " · waiting",
+        Status::Waiting => " · waits",
         Status::Stopped => " · stopped",
         Status::Failed => " · failed",
         Status::Interrupted => " · interrupted",

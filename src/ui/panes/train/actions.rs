@@ -6,8 +6,8 @@ use super::{Asked, Part, Sort, TABS, Tab, Train, charts};
 use crate::report::Signal;
 use crate::spec::{JobSpec, TrainSpec};
 use crate::ui::keymap::{Action, Binding};
-use crate::ui::pane::{Context, Effect};
-use crate::ui::world::{Status, World};
+use crate::ui::pane::{Context, Effect, Hint};
+use crate::ui::world::{Run, Status, World};
 
 const fn shown(action: Action, keys: &'static str, label: &'static str, help: &'static str) -> Binding {
     Binding { action, keys, label, help, footer: true }
@@ -56,6 +56,37 @@ pub(super) const BINDINGS: &[Binding] = &[
 ];
 
 impl Train {
+    /// What would do something now: to steer a run it must be alive, to step it must be paused.
+    pub(super) fn offered(&self, world: &World) -> Vec<Hint> {
+        if self.form.is_some() {
+            return super::form::BINDINGS.iter().filter(|b| b.footer).map(|b| (b.action, b.label)).collect();
+        }
+        if self.filtering {
+            return vec![("train.open", "keeps the filter"), ("app.back", "leaves the field")];
+        }
+        let (new, view) = (("train.new", "new"), ("train.view", "view"));
+        let Some(run) = self.run(world) else { return vec![new] };
+        let (fork, talk, checkpoint) = (("train.fork", "fork"), ("train.talk", "talk"), ("train.checkpoint", "checkpoint"));
+        match run.status() {
+            Status::Running => vec![new, ("train.pause", "pause"), checkpoint, ("train.stop", "stop"), view, talk],
+            Status::Paused => {
+                vec![("train.step", "one step"), ("train.pause", "go on"), ("train.stop", "stop"), checkpoint, view, new, talk]
+            }
+            Status::Waiting => vec![("train.stop", "do not begin it"), view, new],
+            Status::Elsewhere => vec![view, talk, fork, new],
+            Status::Stopped | Status::Interrupted | Status::Failed => {
+                let mut all = vec![("train.resume", "resume"), fork, new, view];
+                if run.has_weights() {
+                    all.insert(2, talk);
+                } else {
+                    all.remove(0);
+                }
+                all
+            }
+            Status::Finished => vec![talk, fork, new, view],
+        }
+    }
+
     pub(super) fn perform(&mut self, action: Action, cx: &Context) -> Vec<Effect> {
         let world = cx.world;
         match action {
@@ -209,28 +240,31 @@ impl Train {
     }
 
     fn signal(&self, action: Action, world: &World) -> Vec<Effect> {
-        let run = self.run(world).filter(|run| run.is_live()).or_else(|| world.live_run());
-        let Some((run, job)) = run.and_then(|run| Some((run, run.job?))) else {
-            return vec![Effect::Toast("nothing trains here; n starts a run, r resumes one".into())];
+        let toast = |text: String| vec![Effect::Toast(text)];
+        let Some(run) = self.run(world) else { return toast("no run is selected; n starts one".into()) };
+        let Some(job) = run.job.filter(|_| run.is_live()) else {
+            let other = world.live_run().map(|live| format!("; {} is at work: select it first", live.name));
+            return toast(format!("{} is not running{}", run.name, other.unwrap_or_default()));
         };
-        let paused = run.status() == Status::Paused;
+        let (paused, waits) = (run.status() == Status::Paused, run.status() == Status::Waiting);
         let send = |signal| vec![Effect::Signal(job, signal)];
         match action {
+            "train.stop" => {
+                vec![Effect::Confirm { question: stop_question(run, world), then: Box::new(Effect::Signal(job, Signal::Stop)) }]
+            }
+            _ if waits => toast(format!("{} has not begun: it waits for the device", run.name)),
             "train.pause" => send(if paused { Signal::Continue } else { Signal::Pause }),
             "train.checkpoint" => send(Signal::Checkpoint),
             "train.step" if paused => send(Signal::Step),
-            "train.step" => vec![Effect::Toast("p pauses first; then each . does one step".into())],
-            _ => vec![Effect::Confirm {
-                question: format!("Save {} and end it at step {}? It can be resumed.", run.name, run.step),
-                then: Box::new(Effect::Signal(job, Signal::Stop)),
-            }],
+            _ => toast("p pauses first; then each . does one step".into()),
         }
     }
 
     fn resume(&mut self, world: &World) -> Vec<Effect> {
         let Some(run) = self.run(world) else { return vec![Effect::Toast("no run to resume".into())] };
         let why = match run.status() {
-            Status::Running | Status::Paused | Status::Waiting => Some("it is running; p pauses and goes on"),
+            Status::Paused => Some("it is paused; p goes on"),
+            Status::Running | Status::Waiting => Some("it runs or will; p pauses it"),
             Status::Elsewhere => Some("another process is at work on it"),
             Status::Finished => Some("it is finished; f starts a new run from its recipe"),
             Status::Interrupted | Status::Stopped | Status::Failed => None,
@@ -253,4 +287,16 @@ impl Train {
         };
         if text.is_empty() { Vec::new() } else { vec![Effect::Yank(text), Effect::Toast("copied".into())] }
     }
+}
+
+/// What is asked before a run ends. Its step moves on while one reads, so it is not named; the footer has it.
+fn stop_question(run: &Run, world: &World) -> String {
+    if run.status() == Status::Waiting {
+        return format!("{} waits for the device. Take it out of the queue?", run.name);
+    }
+    let mut question = format!("Save {} and end it? It can be resumed.", run.name);
+    if let Some(next) = world.waiting_runs().first() {
+        question.push_str(&format!(" Then {} begins, which waits for the device.", next.name));
+    }
+    question
 }

@@ -12,7 +12,7 @@ use crate::ui::pane::Context;
 use crate::ui::theme::Theme;
 use crate::ui::widgets::chart::{self, Axis, Chart};
 use crate::ui::widgets::{self, number};
-use crate::ui::world::{Ended, Run, Series};
+use crate::ui::world::{Ended, Run, Series, Status};
 
 /// A cursor key moves by about one column of a usual chart.
 pub(super) const CURSOR_COLUMNS: u16 = 90;
@@ -126,6 +126,7 @@ impl Train {
             Some(progress) if progress.what != "train" => {
                 format!("{} {} {}", visible(&progress.what, false), widgets::grouped(progress.done), visible(&progress.unit, false))
             }
+            _ if run.status() == Status::Waiting => "it waits: the device is busy with another run".into(),
             _ if run.is_live() => "the first step is on its way …".into(),
             _ => "it has no values of this metric".into(),
         }
@@ -261,9 +262,10 @@ pub(super) fn standing(run: &Run) -> String {
         out.push_str(&format!(" · eta {}", widgets::duration(coarse(ms))));
     } else {
         let word = match run.status() {
-            crate::ui::world::Status::Paused => " · paused: . does one step, p goes on",
-            crate::ui::world::Status::Interrupted => " · interrupted: r resumes",
-            crate::ui::world::Status::Elsewhere => " · another process is at work on it",
+            Status::Paused => " · paused: . does one step, p goes on",
+            Status::Waiting => " · waits for the device",
+            Status::Interrupted => " · interrupted: r resumes",
+            Status::Elsewhere => " · another process is at work on it",
             _ => "",
         };
         out.push_str(word);

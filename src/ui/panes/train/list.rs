@@ -32,6 +32,7 @@ pub(super) fn mark(run: &Run, theme: &Theme) -> (&'static str, Style) {
 pub(super) fn figure(run: &Run) -> String {
     match run.status() {
         Status::Failed => run.ended_briefly(),
+        Status::Waiting => "waits".into(),
         Status::Finished => run.best.map_or_else(|| number::step(run.step), |(_, best)| number::loss(best)),
         _ => match run.steps {
             Some(steps) => format!("{}/{}", number::step(run.step), number::step(steps)),
@@ -132,12 +133,16 @@ impl Train {
         let (mark, style) = mark(run, theme);
         let name = visible(&run.name, false);
         let tabs = if self.panel_alone { self.tab.title() } else { "chart" };
+        let waiting = match cx.world.waiting_runs().as_slice() {
+            [one] if one.name != run.name => format!(" · {} waits", widgets::fit(&visible(&one.name, false), 16)),
+            _ => String::new(),
+        };
         let line = Line::from(vec![
             Span::styled(" ▸ ", theme.accent),
             Span::styled(widgets::fit(&name, 28).into_owned(), theme.title),
             Span::styled(format!(" {mark} "), style),
             Span::styled(figure(run), theme.text),
-            Span::styled(format!("   run {at} of {}   ", runs.len()), theme.dim),
+            Span::styled(format!("   run {at} of {}{waiting}   ", runs.len()), theme.dim),
             Span::styled("v ", theme.key),
             Span::styled(tabs, theme.accent),
         ]);

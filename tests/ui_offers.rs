@@ -199,6 +199,36 @@ fn life_and_chat_meet_the_newest_model_that_works() {
 }
 
 #[test]
+fn life_uses_its_room_and_says_what_comes_next() {
+    let empty_rows = |screen: &str, height: usize| {
+        let blank = |line: &&str| line.chars().all(|c| c.is_whitespace() || "│╰╯─".contains(c));
+        screen.lines().skip(2 * height / 3).take(height / 3 - 2).filter(blank).count()
+    };
+    for (width, height) in [(80u16, 24u16), (120, 36), (200, 60)] {
+        let mut h = Harness::new(width, height);
+        let screen = h.draw();
+        let room = usize::from(height) / 3;
+        assert!(screen.contains("What comes next") && screen.contains("Train the sample: about a minute"), "{screen}");
+        assert!(empty_rows(&screen, usize::from(height)) <= room / 2, "{screen}");
+        train(&mut h, 1, "sample", 400);
+        if let Some(run) = h.shell.world.runs.get_mut("sample") {
+            run.recipe = weightroom::data::sample::recipe("sample").unwrap().into();
+        }
+        for step in [100, 200, 300, 400] {
+            let text = "The cat sat on the mat because it was tired, and the moon looked at it for a long while. ".repeat(3);
+            h.report(1, Report::Sample { step, prompt: "The cat".into(), text });
+        }
+        let screen = h.draw();
+        assert!(screen.contains("Lineage of sample") && screen.contains("The cat sat on the mat"), "{screen}");
+        assert!(empty_rows(&screen, usize::from(height)) <= room / 2, "{screen}");
+        h.report(1, Report::Finished { stopped: false, summary: "done".into() });
+        if width > 80 {
+            assert!(h.draw().contains("Talk to sample."), "{}", h.draw());
+        }
+    }
+}
+
+#[test]
 fn the_footer_of_chat_names_no_letter_that_would_be_text() {
     let mut h = Harness::new(200, 60);
     train(&mut h, 1, "demo", 40);

@@ -111,3 +111,16 @@ fn what_is_drawn_stays_where_it_is_while_points_come_in() {
     let changed = before.content().iter().zip(after.content()).filter(|(a, b)| a != b).count();
     assert!(changed <= 3, "five new points changed {changed} cells");
 }
+
+#[test]
+fn the_last_step_of_the_axis_is_labelled() {
+    let values = series((0..2000).map(|i| 4.0 / (1.0 + i as f64 / 50.0)));
+    for (width, last, expected) in [(60, 2000.0, "step 2k"), (100, 2000.0, "step 2k"), (200, 2000.0, "step 2k"), (100, 500.0, "step 500")] {
+        let x = Axis { lo: 0.0, hi: last, log: false };
+        let drawn = Drawn::new(&values, None, x, Axis { lo: 0.0, hi: 4.5, log: false }, (width, 20), false);
+        let labels: String = (0..width).map(|x| drawn.buffer[(x, 19)].symbol()).collect();
+        assert!(labels.trim_end().ends_with(expected) && labels.trim_start().starts_with('0'), "{labels}");
+        // Every label has a blank around it: none runs into another.
+        assert!(labels.matches("step").count() == 1, "{labels}");
+    }
+}

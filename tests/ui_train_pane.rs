@@ -186,6 +186,15 @@ fn explain_uses_the_numbers_of_the_run() {
     harness.keys("?");
     let screen = harness.draw();
     assert!(screen.contains("ln(65) = 4.17"), "{screen}");
+    // Its first loss was a little below that.
+    assert!(screen.contains("This curve begins there, at 4."), "{screen}");
+    let mut wide = Harness::new(120, 60);
+    wide.report(1, Report::Started { kind: "train".into(), title: "wide".into(), run: Some("wide".into()) });
+    wide.report(1, Report::Facts(serde_json::from_value(serde_json::json!({"vocab": 65})).unwrap()));
+    wide.report(1, Report::Values(Values { step: 1, values: vec![("train/loss".into(), 5.4)] }));
+    wide.keys("g t ?");
+    let screen = wide.draw();
+    assert!(screen.contains("This curve begins higher, at 5.4"), "{screen}");
 }
 
 #[test]

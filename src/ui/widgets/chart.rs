@@ -237,21 +237,26 @@ impl Chart<'_> {
         for x in plot.x..plot.right() {
             put(buf, x, base, flat, self.theme.dim);
         }
-        buf.set_string(area.right().saturating_sub(5), base + 1, "step", self.theme.dim);
-        let mut free = area.x;
-        let end = area.right().saturating_sub(6);
-        for value in self.x.ticks((plot.width as usize / 12).clamp(2, 10)) {
-            let unit = self.x.unit(value);
-            if !(0.0..=1.0).contains(&unit) || value.fract() != 0.0 {
-                continue;
-            }
-            let x = plot.x + ((unit * f64::from(plot.width)) as u16).min(plot.width - 1);
-            let text = super::number::step(value as u64);
-            let from = x.saturating_sub(text.len() as u16 / 2).max(area.x);
-            put(buf, x, base, down, self.theme.dim);
-            if from >= free && from + text.len() as u16 <= end {
+        let ticks: Vec<(u16, String)> = self
+            .x
+            .ticks((plot.width as usize / 12).clamp(2, 10))
+            .into_iter()
+            .filter(|value| (0.0..=1.0).contains(&self.x.unit(*value)) && value.fract() == 0.0)
+            .map(|value| {
+                let x = plot.x + ((self.x.unit(value) * f64::from(plot.width)) as u16).min(plot.width - 1);
+                (x, super::number::step(value as u64))
+            })
+            .collect();
+        // The last one says what is counted, stands within the chart where its middle would not, and goes before others.
+        let mut end = area.right() + 1;
+        for (i, (x, text)) in ticks.iter().enumerate().rev() {
+            put(buf, *x, base, down, self.theme.dim);
+            let text = if i + 1 == ticks.len() { format!("step {text}") } else { text.clone() };
+            let width = text.len() as u16;
+            let from = x.saturating_sub(width / 2).max(area.x).min(area.right().saturating_sub(width));
+            if from + width < end {
                 buf.set_string(from, base + 1, &text, self.theme.dim);
-                free = from + text.len() as u16 + 1;
+                end = from;
             }
         }
     }

@@ -55,7 +55,10 @@ impl Chat {
         match self.focus {
             Focus::Input if writing => hints.extend([("app.back", "stops"), next]),
             Focus::Input if self.model(world).is_none() => hints.extend([("go.life", "life"), next, ("app.back", "leaves")]),
-            Focus::Input => hints.extend([("chat.open", "send"), next, ("app.back", "leaves, then")]),
+            Focus::Input => {
+                let goes_on = self.input.is_empty() && self.mode == Mode::Continue && self.talk.last().is_some() && !self.fresh;
+                hints.extend([("chat.open", if goes_on { "go on" } else { "send" }), next, ("app.back", "leaves, then")]);
+            }
             Focus::Text if writing => hints.push(("app.back", "stops")),
             Focus::Text if self.cursor.is_some() => {
                 hints.extend([("chat.open", "alternatives"), ("chat.left", "left"), ("chat.right", "right")]);

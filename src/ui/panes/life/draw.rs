@@ -6,6 +6,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::below;
 use super::experiments::EXPERIMENTS;
 use super::stations::{self, Card, Standing, Station, View};
 use crate::text::visible;
@@ -26,19 +27,16 @@ pub struct Places {
     about: Rect,
     pub experiments: Rect,
     lineage: Rect,
-    sample: Rect,
+    /// The lineage and more in a few lines, where there is room for no more.
+    short: Rect,
+    words: Rect,
+    curve: Rect,
+    next: Rect,
 }
 
-pub fn places(area: Rect, view: &View) -> Places {
+pub fn places(area: Rect) -> Places {
     let wide = area.width >= MAP_WIDTH;
-    let roomy = area.height >= 44;
-    let map_height = if !wide {
-        Station::ALL.len() as u16 + 2
-    } else if roomy {
-        10
-    } else {
-        9
-    };
+    let map_height = if wide { 9 } else { Station::ALL.len() as u16 + 2 };
     let about = 3;
     let [map, about, rest] = Layout::vertical([Constraint::Length(map_height), Constraint::Length(about), Constraint::Min(0)]).areas(area);
     let inner = Rect { x: map.x + 1, y: map.y + 1, width: map.width.saturating_sub(2), height: map.height.saturating_sub(2) };
@@ -53,22 +51,31 @@ pub fn places(area: Rect, view: &View) -> Places {
     };
     let listed = EXPERIMENTS.len() as u16 + 2;
     let none = Rect { height: 0, ..rest };
-    let has_sample = view.run.is_some_and(|r| !r.samples.is_empty());
-    let (experiments, lineage, sample) = if wide {
-        let top_height = if has_sample { rest.height.min(11) } else { rest.height.min(12) };
-        let [top, below] = Layout::vertical([Constraint::Length(top_height), Constraint::Min(0)]).areas(rest);
-        let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(top);
-        (left, right, if has_sample { below } else { none })
+    let mut places = Places { map, stations, about, experiments: none, lineage: none, short: none, words: none, curve: none, next: none };
+    if wide {
+        let [top, below] = Layout::vertical([Constraint::Length(rest.height.min(11)), Constraint::Min(0)]).areas(rest);
+        [places.experiments, places.lineage] = Layout::horizontal([Constraint::Percentage(50); 2]).areas(top);
+        let [words, side] = Layout::horizontal([Constraint::Percentage(50); 2]).areas(below);
+        (places.words, places.next) = (words, side);
+        if side.height >= 22 {
+            [places.curve, places.next] = Layout::vertical([Constraint::Fill(1), Constraint::Length(11)]).areas(side);
+        }
     } else {
         let [top, below] = Layout::vertical([Constraint::Length(listed), Constraint::Min(0)]).areas(rest);
-        (top, below, none)
-    };
-    Places { map, stations, about, experiments, lineage, sample }
+        places.experiments = top;
+        if below.height >= 18 {
+            [places.lineage, places.next, places.words] =
+                Layout::vertical([Constraint::Length(10), Constraint::Length(8), Constraint::Min(0)]).areas(below);
+        } else {
+            places.short = below;
+        }
+    }
+    places
 }
 
 pub fn draw(frame: &mut Frame, area: Rect, view: &View, cx: &Context) {
     let theme = cx.theme;
-    let places = places(area, view);
+    let places = places(area);
     if places.map.height < 3 || places.map.width < 20 {
         return;
     }
@@ -95,7 +102,12 @@ pub fn draw(frame: &mut Frame, area: Rect, view: &View, cx: &Context) {
     draw_about(frame, places.about, view, theme);
     draw_experiments(frame, places.experiments, view, cx);
     draw_lineage(frame, places.lineage, view, theme);
-    draw_sample(frame, places.sample, view, theme);
+    below::words(frame, places.words, view, theme);
+    below::curve(frame, places.curve, view, theme);
+    below::next_steps(frame, places.next, view, cx);
+    if places.short.height > 2 {
+        below::in_short(frame, places.short, view, cx);
+    }
 }
 
 fn mark(standing: Standing, theme: &Theme) -> (&'static str, Style) {
@@ -207,6 +219,7 @@ fn draw_experiments(frame: &mut Frame, area: Rect, view: &View, cx: &Context) {
         let chosen = view.in_experiments && row == view.experiment;
         let place = Rect { y: inner.y + ((row - first) * each) as u16, height: 1, ..inner };
         let answer = experiment.answer(cx.world).unwrap_or_default();
+        let answer = if two && answer.contains(" against ") { format!("loss {answer}") } else { answer };
         let rest = wide.saturating_sub(25 + answer.len());
         let middle = if two { String::new() } else { experiment.question.to_string() };
         let line = Line::from(vec![
@@ -230,52 +243,30 @@ fn draw_lineage(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
     if area.height < 3 || area.width < 12 {
         return;
     }
-    let name = view.run.map(|r| visible(&r.name, false).into_owned());
-    let title = name.as_ref().map_or("Lineage".to_string(), |n| format!("Lineage of {n}"));
+    let title = match view.run {
+        Some(run) => format!("Lineage of {}", visible(&run.name, false)),
+        None => "Lineage of the sample, once it is trained".to_string(),
+    };
     let block = widgets::panel(&title, false, theme);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let width = usize::from(inner.width.saturating_sub(2));
-    let Some(run) = view.run else {
-        let text = "When there is a model, this shows what it came from: its data, tokenizer, recipe and seed.";
-        for (line, y) in widgets::wrap(text, width).into_iter().zip(inner.y..inner.bottom()) {
-            frame.render_widget(Line::styled(format!(" {line}"), theme.dim), Rect { y, height: 1, ..inner });
-        }
-        return;
-    };
-    let lines = stations::lineage(run);
+    let width = usize::from(inner.width.saturating_sub(14));
+    let lines = stations::lineage(view.run);
     let last = lines.len().saturating_sub(1);
+    // With room to spare each line says what it means.
+    let column = 46;
     for ((i, (what, value)), y) in lines.into_iter().enumerate().zip(inner.y..inner.bottom()) {
+        let (value, meaning) = if width >= column + 38 {
+            (widgets::pad(&value, column), stations::meaning(what))
+        } else {
+            (widgets::fit(&value, width).into_owned(), "")
+        };
         let line = Line::from(vec![
             Span::styled(if i == last { " └ " } else { " ├ " }, theme.border),
             Span::styled(widgets::pad(what, 10), theme.dim),
-            Span::styled(widgets::fit(&value, width.saturating_sub(13)).into_owned(), theme.text),
+            Span::styled(value, theme.text),
+            Span::styled(format!("  {meaning}"), theme.dim),
         ]);
         frame.render_widget(line, Rect { y, height: 1, ..inner });
-    }
-}
-
-/// What the model wrote while it was trained, newest first, so that one sees it learn.
-fn draw_sample(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
-    let Some(run) = view.run.filter(|r| !r.samples.is_empty()) else { return };
-    if area.height < 3 || area.width < 24 {
-        return;
-    }
-    let block = widgets::panel("What it writes, newest first", false, theme);
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
-    let width = usize::from(inner.width.saturating_sub(14)).min(110);
-    let mut y = inner.y;
-    for (step, prompt, text) in run.samples.iter().rev() {
-        let whole = format!("{prompt}{}", text.strip_prefix(prompt.as_str()).unwrap_or(text));
-        for (i, line) in widgets::wrap(visible(&whole, true).trim(), width).into_iter().enumerate() {
-            if y >= inner.bottom() {
-                return;
-            }
-            let label = if i == 0 { format!("{step:>8}  ") } else { " ".repeat(10) };
-            let line = Line::from(vec![Span::styled(label, theme.dim), Span::styled(line, theme.text)]);
-            frame.render_widget(line, Rect { y, height: 1, ..inner });
-            y += 1;
-        }
     }
 }

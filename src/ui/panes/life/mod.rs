@@ -1,8 +1,10 @@
 //! Life, the home pane: the life of a model as a map, with what this project has at each station and what comes next.
 //! Deliberately not here: the stations' own work; Enter leads to the pane that does it.
 
+mod below;
 mod draw;
 mod experiments;
+mod next;
 mod stations;
 
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
@@ -165,8 +167,7 @@ impl Pane for Life {
 
     fn mouse(&mut self, event: MouseEvent, area: Rect, cx: &Context) -> Vec<Effect> {
         let at = Position { x: event.column, y: event.row };
-        let view = self.view(cx.world);
-        let places = draw::places(area, &view);
+        let places = draw::places(area);
         match event.kind {
             MouseEventKind::Down(MouseButton::Left) => {
                 if let Some(index) = places.stations.iter().position(|r| r.contains(at)) {

@@ -226,10 +226,10 @@ fn chat(run: Option<&Run>) -> Card {
     Card { standing, what, figure, progress: None }
 }
 
-/// The lines of the lineage: (what, value).
-pub fn lineage(run: &Run) -> Vec<(&'static str, String)> {
+/// The lines of the lineage: (what, value). Without a run those of the sample, as far as its recipe says.
+pub fn lineage(run: Option<&Run>) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    if let Some(r) = recipe(Some(run)) {
+    if let Some(r) = recipe(run) {
         lines.push(("data", r.data.train.join(", ")));
         lines.push((
             "tokenizer",
@@ -239,28 +239,56 @@ pub fn lineage(run: &Run) -> Vec<(&'static str, String)> {
                 None => format!("{}, made from this data", r.tokenizer.kind),
             },
         ));
-        let parameters = run.facts.get("parameters").and_then(serde_json::Value::as_f64);
-        let size = parameters.map(|p| format!(" · {} parameters", widgets::count(p))).unwrap_or_default();
-        lines.push((
-            "model",
-            match &r.model.init {
-                Some(init) => format!("goes on from {init}{size}"),
-                None => format!("{} · {} layers × {}{size}", r.model.family, r.model.layers, r.model.width),
-            },
-        ));
+        lines.push(("model", model(&r, run)));
         let batch = r.optim.batch * r.optim.accumulate;
         lines.push(("step", format!("{batch} × {} tokens", r.model.context)));
         lines.push(("optimizer", format!("{} · lr {} · {}", r.optim.kind, r.optim.lr, r.optim.schedule)));
         lines.push(("seed", r.seed.to_string()));
     }
-    if let Some((step, loss)) = run.best {
+    if let Some((step, loss)) = run.and_then(|run| run.best) {
         lines.push(("best", format!("{loss:.4} held-out loss at step {step}")));
     }
-    if let Some((step, path)) = run.newest_checkpoint() {
+    if let Some((step, path)) = run.and_then(Run::newest_checkpoint) {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         lines.push(("saved", if name.is_empty() { format!("step {step}") } else { name }));
     }
     lines.into_iter().map(|(k, v)| (k, visible(&v, false).into_owned())).collect()
+}
+
+fn model(r: &Recipe, run: Option<&Run>) -> String {
+    let parameters = run.and_then(|run| run.facts.get("parameters")).and_then(serde_json::Value::as_f64);
+    let size = parameters.map(|p| format!(" · {} parameters", widgets::count(p))).unwrap_or_default();
+    match &r.model.init {
+        Some(init) => format!("goes on from {init}{size}"),
+        None => format!("{} · {} layers × {}{size}", r.model.family, r.model.layers, r.model.width),
+    }
+}
+
+/// Data, tokenizer and model in one line: `sample:stories → bpe 896 → llama · 2 layers × 128 · 504k parameters`.
+pub fn in_a_line(run: &Run) -> Option<String> {
+    let r = recipe(Some(run))?;
+    let tokenizer = match &r.tokenizer.path {
+        Some(path) => path.rsplit('/').next().unwrap_or(path).to_string(),
+        None if r.tokenizer.kind == "bpe" => format!("bpe {}", r.tokenizer.vocab),
+        None => r.tokenizer.kind.clone(),
+    };
+    let line = format!("{} → {tokenizer} → {}", r.data.train.join(", "), model(&r, Some(run)));
+    Some(visible(&line, false).into_owned())
+}
+
+/// What a line of the lineage means for the model.
+pub fn meaning(what: &str) -> &'static str {
+    match what {
+        "data" => "all that it can ever know",
+        "tokenizer" => "the pieces that it reads and writes",
+        "model" => "how much it can hold",
+        "step" => "what it reads before each nudge",
+        "optimizer" => "how far each nudge goes",
+        "seed" => "the same again gives the same weights",
+        "best" => "on text that it never saw",
+        "saved" => "the newest checkpoint",
+        _ => "",
+    }
 }
 
 /// The Explain page.

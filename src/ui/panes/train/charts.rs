@@ -36,6 +36,11 @@ fn figure(metric: &str, value: f64) -> String {
     }
 }
 
+/// Under what a smoothed copy is kept: each amount of smoothing by itself, so that going through them costs once.
+fn smooth_key(run: &Run, metric: &str, window: Option<u32>) -> (String, Option<u32>) {
+    (format!("{}\n{metric}\n{}", run.name, window.unwrap_or(0)), window)
+}
+
 /// What the cursor reads of a run: the step and the exact values there.
 pub(super) fn reading(run: &Run, step: u64, metric: &str) -> String {
     let mut out = format!("step {}", widgets::grouped(step));
@@ -95,7 +100,7 @@ impl Train {
         let rows = (inner.height as usize / 3).clamp(2, 8);
         let y = memory.axis(&metric, extent, self.view.log_y, rows);
         let keys: Vec<(String, Option<u32>)> =
-            parts.iter().map(|(run, series)| (format!("{}\n{metric}", run.name), self.view.window(run, series))).collect();
+            parts.iter().map(|(run, series)| smooth_key(run, &metric, self.view.window(run, series))).collect();
         for ((_, series), (key, window)) in parts.iter().zip(&keys) {
             if let Some(window) = window {
                 memory.smoothed(key, series, *window);
@@ -203,8 +208,7 @@ impl Train {
         // What is set by the schedule or hardly moves has nothing to smooth.
         let noisy = matches!(metric, "grad_norm" | "tokens_per_s");
         let window = |run: &Run, series: &Series| self.view.window(run, series).filter(|_| noisy);
-        let keys: Vec<(String, Option<u32>)> =
-            parts.iter().map(|(run, series)| (format!("{}\n{metric}", run.name), window(run, series))).collect();
+        let keys: Vec<(String, Option<u32>)> = parts.iter().map(|(run, series)| smooth_key(run, metric, window(run, series))).collect();
         for ((_, series), (key, window)) in parts.iter().zip(&keys) {
             if let Some(window) = window {
                 memory.smoothed(key, series, *window);

@@ -42,12 +42,22 @@ fn loss(run: &Run, out: &mut String) {
         ));
     }
     if let Some(vocab) = run.facts.get("vocab").and_then(serde_json::Value::as_f64).filter(|v| *v > 1.0) {
-        out.push_str(&format!(
-            " A model that knows nothing spreads its guess over all {} tokens and has a loss of ln({}) = {:.2}; that is where the curve begins.",
-            vocab,
-            vocab,
-            vocab.ln()
-        ));
+        let even = vocab.ln();
+        out.push_str(&format!(" To spread the guess evenly over all {vocab} tokens would cost ln({vocab}) = {even:.2}."));
+        let first = run.series.get("train/loss").and_then(Series::first).filter(|p| p.step <= 1 && p.value.is_finite());
+        if let Some(first) = first.map(|p| p.value) {
+            out.push_str(&match first - even {
+                more if more > 0.15 => format!(
+                    " This curve begins higher, at {}: the first weights are random numbers wide enough that the model guesses wrongly with \
+                     some confidence, which is worse than not to guess. It loses that in the first steps.",
+                    number::loss(first)
+                ),
+                less if less < -0.15 => {
+                    format!(" This curve begins lower, at {}: its weights had learnt something before this run.", number::loss(first))
+                }
+                _ => format!(" This curve begins there, at {}: its first weights know nothing.", number::loss(first)),
+            });
+        }
     }
     out.push_str("\n\n");
 }

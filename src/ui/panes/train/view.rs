@@ -33,7 +33,7 @@ impl Default for View {
 pub(super) struct Memory {
     /// Vertical axes, by chart.
     pub axes: BTreeMap<String, Axis>,
-    /// Smoothed copies, by run and metric.
+    /// Smoothed copies, by run, metric and window.
     pub smooth: BTreeMap<String, Smooth>,
 }
 
@@ -151,7 +151,7 @@ impl Memory {
             Some(known) if known.belongs_to(series, window) => known.read_on(series),
             _ => {
                 // A few runs are looked at at a time; what was looked at before goes.
-                if self.smooth.len() >= 24 {
+                if self.smooth.len() >= 48 {
                     self.smooth.clear();
                 }
                 self.smooth.insert(key.into(), Smooth::new(series, window));

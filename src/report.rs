@@ -206,6 +206,39 @@ pub struct Distribution {
     pub tail: Vec<(f32, u32)>,
 }
 
+/// One token and one weight through a step that a person took by itself; told as the fact [`Followed::FACT`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Followed {
+    /// The step that was taken.
+    pub step: u64,
+    /// The end of the text before the token, and the token that really came.
+    pub before: String,
+    pub target: String,
+    /// What the model held to be the likeliest, before the update.
+    pub guess: String,
+    pub guess_probability: f64,
+    /// Of the token that came, before and after the update; without dropout.
+    pub probability: f64,
+    pub probability_after: f64,
+    /// In nats, before the update.
+    pub loss: f64,
+    /// A weight by its parameter and place, `embed_tokens[412, 17]`: the one of the token's own row with
+    /// the largest gradient.
+    pub weight: String,
+    /// Over the whole batch, before clipping.
+    pub gradient: f64,
+    pub value: f64,
+    pub value_after: f64,
+    pub lr: f64,
+    /// What clipping multiplied the gradients by.
+    pub clip: f64,
+}
+
+impl Followed {
+    pub const FACT: &'static str = "followed";
+}
+
 /// What a computation is asked to do at a safepoint; also what a screen sends to a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use recorder::Recorder;
 use weightroom::recipe::Recipe;
-use weightroom::report::{JobId, JobState, Report, Signal};
+use weightroom::report::{Followed, JobId, JobState, Report, Signal};
 use weightroom::run::checkpoint;
 use weightroom::run::directory::{self, RunDir, RunState};
 use weightroom::run::series::SeriesDir;
@@ -205,6 +205,36 @@ fn pause_step_continue_checkpoint_and_serve() {
     let served = monitor.children()[0].reports();
     assert!(served.iter().any(|r| matches!(r, Report::Token(_))));
     assert!(matches!(served.last(), Some(Report::Finished { stopped: false, .. })));
+}
+
+#[test]
+fn a_single_step_follows_a_token_and_a_weight_and_changes_nothing() {
+    let project = Project::new();
+    // Plain steps down the gradient, so that what is told can be worked out by hand.
+    let change = "optim.kind = sgd\noptim.weight_decay = 0\noptim.clip = 0.5\noptim.lr = 0.2\nmodel.dropout = 0.1";
+    let plain = Recorder::default();
+    project.train("plain", change, &plain).unwrap();
+    let stepped = Recorder::default().at(3, Signal::Pause).waits(&[Signal::Step, Signal::Step, Signal::Continue]);
+    project.train("stepped", change, &stepped).unwrap();
+    let followed = |recorder: &Recorder| -> Vec<Followed> {
+        let facts =
+            recorder.reports().into_iter().filter_map(|r| if let Report::Facts(f) = r { f.get(Followed::FACT).cloned() } else { None });
+        facts.map(|value| serde_json::from_value(value).unwrap()).collect()
+    };
+    assert!(followed(&plain).is_empty(), "nothing is followed while nobody steps");
+    let told = followed(&stepped);
+    assert_eq!(told.iter().map(|f| f.step).collect::<Vec<_>>(), [4, 5]);
+    for f in &told {
+        assert!(!f.target.is_empty() && !f.before.is_empty() && f.weight.ends_with(']'), "{f:?}");
+        assert!((f.loss + f.probability.ln()).abs() < 1e-9 && f.probability <= f.guess_probability, "{f:?}");
+        let expected = f.value - f.lr * f.clip * f.gradient;
+        assert!(f.gradient != 0.0 && f.value != f.value_after && (f.value_after - expected).abs() < 1e-6, "{f:?}");
+        assert!(f.probability_after != f.probability && (0.0..=1.0).contains(&f.probability_after), "{f:?}");
+    }
+    let bits = |recorder: &Recorder| -> Vec<(u64, u64)> { recorder.series("train/loss").iter().map(|(s, v)| (*s, v.to_bits())).collect() };
+    assert_eq!(bits(&plain), bits(&stepped));
+    let weights = |name: &str| fs::read(project.summary(name).checkpoints.last().unwrap().1.join("model.safetensors")).unwrap();
+    assert_eq!(weights("plain"), weights("stepped"));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use proptest::prelude::*;
 use weightroom::engine::protocol::{Command, Up};
 use weightroom::recipe::Recipe;
-use weightroom::report::{JobId, JobState, Level, Report, Signal, Values};
+use weightroom::report::{Followed, JobId, JobState, Level, Report, Signal, Values};
 use weightroom::spec::TrainSpec;
 use weightroom::ui::harness::Harness;
 use weightroom::ui::shell::Out;
@@ -110,6 +110,43 @@ fn keys_steer_the_run() {
     let out = harness.out();
     assert_eq!(sent(&out), [&signal(Signal::Step), &signal(Signal::Continue)]);
     assert!(harness.draw().contains("step 412: loss"));
+}
+
+#[test]
+fn a_single_step_shows_one_token_and_one_weight() {
+    for (width, height) in [(80, 24), (120, 36), (200, 60)] {
+        let mut harness = workbench(width, height);
+        harness.keys("p");
+        harness.report(1, Report::State { state: JobState::Paused, why: "paused after step 412".into() });
+        harness.keys(".");
+        let told = Followed {
+            step: 413,
+            before: "The cat sat on\u{1b} the".into(),
+            target: " mat".into(),
+            guess: " floor".into(),
+            guess_probability: 0.25,
+            probability: 0.125,
+            probability_after: 0.15,
+            loss: 2.0794,
+            weight: "lm_head[412, 17]".into(),
+            gradient: -0.0031,
+            value: 0.048_200,
+            value_after: 0.048_900,
+            lr: 1e-3,
+            clip: 1.0,
+        };
+        harness.report(1, Report::Facts([(Followed::FACT.to_string(), serde_json::to_value(&told).unwrap())].into()));
+        harness.report(1, Report::Values(Values { step: 413, values: vec![("train/loss".into(), 1.9)] }));
+        let screen = harness.draw();
+        let expected = ["cat sat on␛ the” then came “·mat”", "12.5 % for “·mat”", "2.0794 for this token", "-3.10e-3 for lm_head[412, 17]"];
+        for text in expected.into_iter().chain(["loss.backward()", "+0.048200 → +0.048900; now 15.0 %"]) {
+            assert!(screen.contains(text), "{text} is missing at {width}:\n{screen}");
+        }
+        // Once the run goes on it is about a step that is over.
+        harness.report(1, Report::State { state: JobState::Running, why: String::new() });
+        harness.report(1, Report::Values(Values { step: 414, values: vec![("train/loss".into(), 1.9)] }));
+        assert!(!harness.draw().contains("then came"));
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod session;
 mod stops;
 pub mod stream;
 
+pub use session::probabilities_after;
+
 use crate::model::ModelError;
 
 /// Why no token could be drawn.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
+use super::follow::Following;
 use super::measure::{self, Memory, Phase, Phases};
 use super::objective::pretrain::scalar;
 use super::objective::{self, Context, Flow, Objective, StepStats};
@@ -400,10 +401,16 @@ impl<'a> Trainer<'a> {
         let norm = optim::global_norm(&grads)?;
         self.check_finite(loss, norm)?;
         let lr = self.schedule.at(self.step);
-        let change = self.optimizer.step(&grads, lr, optim::clip_scale(norm, self.recipe.optim.clip))?;
+        let scale = optim::clip_scale(norm, self.recipe.optim.clip);
+        // A step that a person takes by itself is shown by the way of one token; its times are those of the step alone.
+        let follows = self.paused.then(|| phases.aside(|| self.follow(&keep.objective, &batches, &grads))).flatten();
+        let change = self.optimizer.step(&grads, lr, scale)?;
         drop(grads);
         phases.mark(Phase::Update)?;
         self.step += 1;
+        if let Some(report) = follows.and_then(|following| following.end(&self.decoder.detached(), self.step, lr, scale)) {
+            self.report(report);
+        }
         self.tokens += tokens;
         self.evaluated = false;
         let mut values: Vec<(String, f64)> = vec![("train/loss".into(), loss), ("lr".into(), lr), ("grad_norm".into(), norm)];
@@ -426,6 +433,11 @@ impl<'a> Trainer<'a> {
             return Err(fault.into());
         }
         Ok(keep.objective.stepped(&StepStats { step: self.step, loss, grad_norm: norm }))
+    }
+
+    fn follow<O: Objective>(&self, objective: &O, batches: &[O::Batch], grads: &[Tensor]) -> Option<Following> {
+        let example = objective.example(batches.first()?)?;
+        Following::begin(&self.decoder.detached(), &self.tokenizer, example, grads)
     }
 
     fn context<'c>(&'c self, decoder: &'c Decoder) -> Context<'c> {

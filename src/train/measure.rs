@@ -52,6 +52,14 @@ impl Phases {
         Ok(())
     }
 
+    /// Does something that belongs to no phase.
+    pub fn aside<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let out = work();
+        self.last += began.elapsed();
+        out
+    }
+
     /// Named values; none for a step that was not timed.
     pub fn values(&self) -> impl Iterator<Item = (String, f64)> {
         let count = if self.timed { PHASES } else { 0 };

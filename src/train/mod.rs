@@ -3,6 +3,7 @@
 
 pub mod drive;
 mod evaluate;
+mod follow;
 mod measure;
 pub mod objective;
 pub mod optim;

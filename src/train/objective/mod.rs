@@ -37,6 +37,11 @@ pub trait Objective: Sized {
     /// what the anatomy of a step shows.
     fn loss(&self, decoder: &Decoder, batch: &Self::Batch, pass: &mut Pass, phases: &mut Phases) -> Result<Share, TrainError>;
 
+    /// A token of a batch that can be followed through a step; none where there is nothing of the kind.
+    fn example(&self, _batch: &Self::Batch) -> Option<Example> {
+        None
+    }
+
     /// Told after every update.
     fn stepped(&mut self, _stats: &StepStats) -> Flow {
         Flow::Continue
@@ -64,6 +69,13 @@ pub struct Share {
     pub loss: Tensor,
     /// Tokens that went through the model.
     pub tokens: u64,
+}
+
+/// A token that a step trains on, with the tokens before it.
+pub struct Example {
+    /// Not empty.
+    pub ids: Vec<u32>,
+    pub target: u32,
 }
 
 /// What a step was like, for objectives that adapt.

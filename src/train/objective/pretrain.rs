@@ -4,7 +4,7 @@
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Extent, Metrics, Objective, Share};
+use super::{Context, Example, Extent, Metrics, Objective, Share};
 use crate::data::batch::{Sequence, Windows, whole};
 use crate::model::ModelError;
 use crate::model::decoder::{Decoder, Pass};
@@ -58,6 +58,13 @@ impl Objective for Pretrain {
         let loss = (sum / batch.denominator).map_err(ModelError::from)?;
         phases.mark(Phase::Loss)?;
         Ok(Share { loss, tokens: inputs.tokens })
+    }
+
+    /// The last target of the first sequence: all of its context stands before it.
+    fn example(&self, batch: &Batch) -> Option<Example> {
+        let sequence = batch.sequences.first()?;
+        let at = sequence.weights.iter().rposition(|weight| *weight > 0.0).filter(|at| *at > 0)?;
+        Some(Example { ids: sequence.ids[..at].to_vec(), target: *sequence.ids.get(at)? })
     }
 
     fn evaluate(&self, cx: &Context, extent: Extent) -> Result<Option<Metrics>, TrainError> {

@@ -4,6 +4,7 @@
 mod actions;
 mod charts;
 mod explain;
+mod follow;
 mod form;
 mod form_draw;
 mod list;
@@ -193,7 +194,9 @@ impl Train {
             return self.draw_wide(frame, area, cx);
         }
         let [list, right] = Layout::horizontal([Constraint::Length(24), Constraint::Fill(1)]).areas(area);
-        let panel = (area.height / 4).clamp(8, 14);
+        // What one step did to one token needs a line or two more.
+        let stepping = self.tab == Tab::Step && self.run(cx.world).is_some_and(|run| run.status() == Status::Paused);
+        let panel = (area.height / 4).clamp(if stepping { 11 } else { 8 }, 14);
         let [chart, small, panel] = Layout::vertical([Constraint::Fill(1), Constraint::Length(5), Constraint::Length(panel)]).areas(right);
         self.draw_list(frame, list, cx);
         self.draw_chart(frame, chart, cx);

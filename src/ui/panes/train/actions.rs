@@ -92,7 +92,14 @@ impl Train {
         match action {
             "train.new" => return self.begin(Form::new(world)),
             "train.fork" => return self.fork(world),
-            "train.pause" | "train.checkpoint" | "train.stop" | "train.step" => return self.signal(action, world),
+            "train.pause" | "train.checkpoint" | "train.stop" => return self.signal(action, world),
+            "train.step" => {
+                // What the step did is told in the panel; where there is room for one part alone, it is that one.
+                if self.run(world).is_some_and(|run| run.status() == Status::Paused) {
+                    (self.tab, self.panel_alone, self.scroll) = (Tab::Step, true, 0);
+                }
+                return self.signal(action, world);
+            }
             "train.resume" => return self.resume(world),
             "train.talk" => {
                 return self.selected.clone().map(|name| Effect::Open("chat", crate::ui::pane::Show::Named(name))).into_iter().collect();

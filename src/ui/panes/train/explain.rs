@@ -119,7 +119,12 @@ fn phases(run: &Run, out: &mut String) {
     if let (Some(tokens), Some(epoch)) = (run.facts.get("train_tokens").and_then(serde_json::Value::as_u64), run.last("epoch")) {
         out.push_str(&format!(" The training text has {} tokens; it has been read {epoch:.1} times (epochs).", widgets::grouped(tokens)));
     }
-    out.push_str("\n\n");
+    out.push_str(
+        " Paused (p), each . takes one step and follows one token through it: how probable the model held what really came, the loss of that, \
+         the gradient that it and the rest of the batch put on one weight (the one in the token's own row of the output matrix that is blamed the \
+         most), and that weight before and after. A negative gradient says that a larger weight would have made the loss smaller, so the update \
+         raises it. The optimizer goes by the gradients of many steps, which is why a single weight may move against its newest one.\n\n",
+    );
 }
 
 fn ending(run: &Run, out: &mut String) {

@@ -8,6 +8,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::charts::series_style;
+use super::follow;
+use crate::report::Followed;
 use crate::ui::theme::Theme;
 use crate::ui::widgets::{self, number};
 use crate::ui::world::{Run, Series, Status};
@@ -74,6 +76,17 @@ pub(super) fn draw(run: &Run, frame: &mut Frame, area: Rect, theme: &Theme) {
         deeds.push(Span::styled(widgets::pad(deed, width), theme.dim));
     }
     let mut lines = vec![Line::from(names), Line::from(figures)];
+    if let Some(followed) = followed(run) {
+        if area.height >= 9 {
+            lines.push(bar(&times, total, area.width as usize, theme));
+        }
+        if area.height >= 11 {
+            lines.push(Line::default());
+        }
+        let room = (usize::from(area.width), usize::from(area.height).saturating_sub(lines.len()));
+        lines.extend(follow::lines(run, &followed, room, theme));
+        return frame.render_widget(Paragraph::new(lines), area);
+    }
     if wordy {
         lines.push(Line::from(deeds));
     }
@@ -83,6 +96,12 @@ pub(super) fn draw(run: &Run, frame: &mut Frame, area: Rect, theme: &Theme) {
     }
     lines.extend(numbers(run, total, theme));
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// The token that the newest step was followed by, while a person takes steps one at a time.
+fn followed(run: &Run) -> Option<Followed> {
+    let told = run.facts.get(Followed::FACT).filter(|_| run.status() == Status::Paused)?;
+    serde_json::from_value::<Followed>(told.clone()).ok().filter(|told| told.step == run.step)
 }
 
 /// The whole step as one bar, each phase as wide as its share.

@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::{Part, TABS, Tab, Train, step};
-use crate::report::Level;
+use crate::report::{Followed, Level};
 use crate::text::visible;
 use crate::ui::pane::Context;
 use crate::ui::theme::Theme;
@@ -150,7 +150,7 @@ fn notes(run: &Run, width: usize, theme: &Theme) -> Vec<Line<'static>> {
             Span::styled(visible(&name, false).into_owned(), theme.dim),
         ]));
     }
-    for (name, value) in &run.facts {
+    for (name, value) in run.facts.iter().filter(|(name, _)| *name != Followed::FACT) {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
         lines.push(Line::from(vec![
             Span::styled(widgets::pad(&visible(name, false), 18), theme.dim),

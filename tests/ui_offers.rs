@@ -240,3 +240,26 @@ fn the_footer_of_chat_names_no_letter_that_would_be_text() {
     h.keys("m");
     has(&footer(&mut h), &["Enter takes it", "Esc back"], &["again"]);
 }
+
+#[test]
+fn every_mistake_of_the_settings_is_told_in_full() {
+    for (width, height) in [(80, 24), (120, 36)] {
+        let mut h = Harness::new(width, height);
+        let mistake = |n: usize| {
+            format!("/home/somebody/.config/weightroom/config.toml:{n}: no action is called `train.pasue{n}`; the nearest is `train.pause`")
+        };
+        let mistakes: Vec<String> = (1..=3).map(mistake).collect();
+        let now = h.now_ms;
+        h.shell.begin(&mistakes, now);
+        // Lines may break at blanks only, so words are looked for.
+        let screen = h.draw();
+        assert!(screen.contains("3 mistakes in the settings; g j lists them all.") && screen.contains("`train.pasue1`;"), "{screen}");
+        h.now_ms += 60_000;
+        h.keys("g j");
+        let screen = h.draw();
+        for n in 1..=3 {
+            assert!(screen.contains(&format!("config.toml:{n}:")) && screen.contains(&format!("`train.pasue{n}`;")), "{screen}");
+        }
+        assert_eq!(screen.matches("`train.pause`").count(), 3, "{screen}");
+    }
+}

@@ -92,7 +92,9 @@ impl Config {
                     config.keys(path, text, item, known);
                     None
                 }
-                ("theme" | "mouse" | "ascii" | "notify", ..) => Some(format!("`{key}` has a value of the wrong type")),
+                ("theme", ..) => Some("`theme` is a name in quotes: theme = \"light\"".into()),
+                ("mouse" | "ascii", ..) => Some(format!("`{key}` is true or false, without quotes")),
+                ("notify", ..) => Some("`notify` is true, false, \"off\", \"bell\" or a command in quotes".into()),
                 _ => Some(format!("unknown key `{key}`; known are theme, mouse, ascii, notify and [keys]")),
             };
             config.complaints.extend(wrong.map(|why| format!("{}:{line}: {why}", path.display())));

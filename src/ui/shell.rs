@@ -153,8 +153,12 @@ impl Shell {
     /// Lets the first pane look at the world.
     pub fn begin(&mut self, complaints: &[String], now_ms: u64) {
         if let Some(first) = complaints.first() {
-            let more = if complaints.len() > 1 { format!(" (and {} more; see Jobs)", complaints.len() - 1) } else { String::new() };
-            self.toast = Some((format!("{first}{more}"), now_ms + 3 * TOAST_MS));
+            let count = complaints.len();
+            let jobs = self.keymap.show("go.log", self.theme.ascii);
+            let all =
+                if count > 1 { format!("{count} mistakes in the settings; {jobs} lists them all. The first: ") } else { String::new() };
+            let text = crate::text::visible(&format!("{all}{first}"), false).into_owned();
+            self.toast = Some((text, now_ms + 3 * TOAST_MS));
             for text in complaints {
                 let line = super::world::LogLine { at_ms: now_ms, job: None, level: Level::Warning, text: text.clone() };
                 self.world.log.push(line);

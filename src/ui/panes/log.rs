@@ -79,8 +79,8 @@ impl Log {
 }
 
 fn name(job: &Job) -> String {
-    let name = job.run.as_ref().unwrap_or(&job.title);
-    visible(if name.is_empty() { &job.kind } else { name }, false).into_owned()
+    let name = job.run_name().unwrap_or_else(|| job.title.clone());
+    visible(if name.is_empty() { &job.kind } else { &name }, false).into_owned()
 }
 
 /// A job's mark, how it stands in words, and the colour of both.
@@ -301,7 +301,10 @@ impl Log {
         let height = usize::from(inner.height);
         let end = lines.len().saturating_sub(self.line.saturating_sub(height / 2)).max(height.min(lines.len()));
         let first = end.saturating_sub(height);
-        for (row, line) in lines.iter().enumerate().skip(first).take(height) {
+        // A line is never cut: a long one goes on below, and the oldest give way to it.
+        let wide = usize::from(inner.width).saturating_sub(12);
+        let mut rows: Vec<(bool, Line)> = Vec::new();
+        for (row, line) in lines.iter().enumerate().take(end).skip(first).rev() {
             let (mark, style) = match line.level {
                 Level::Info => (" ", theme.text),
                 Level::Warning => ("!", theme.warning),
@@ -309,14 +312,23 @@ impl Log {
             };
             let time = if line.at_ms == 0 { "        ".into() } else { widgets::clock(line.at_ms) };
             let chosen = self.in_log && row + 1 + self.line == lines.len();
-            let text = Line::from(vec![
-                Span::styled(if chosen { "▸" } else { " " }, theme.accent),
-                Span::styled(format!("{time} "), theme.dim),
-                Span::styled(format!("{mark} "), style),
-                Span::styled(visible(&line.text, false).into_owned(), style),
-            ]);
-            let place = Rect { y: inner.y + (row - first) as u16, height: 1, ..inner };
-            frame.render_widget(text, place);
+            for (i, text) in widgets::wrap(&visible(&line.text, false), wide).into_iter().enumerate().rev() {
+                let head = if i == 0 { format!("{time} ") } else { " ".repeat(9) };
+                let text = Line::from(vec![
+                    Span::styled(if chosen && i == 0 { "▸" } else { " " }, theme.accent),
+                    Span::styled(head, theme.dim),
+                    Span::styled(if i == 0 { format!("{mark} ") } else { "  ".into() }, style),
+                    Span::styled(text, style),
+                ]);
+                rows.push((chosen, text));
+            }
+        }
+        // The chosen one is seen whatever wraps below it.
+        let newest = rows.iter().rposition(|(chosen, _)| *chosen).map_or(0, |at| (at + 1).saturating_sub(height));
+        let rows: Vec<_> = rows.into_iter().skip(newest).take(height).collect();
+        for ((chosen, line), y) in rows.into_iter().rev().zip(inner.y..inner.bottom()) {
+            let place = Rect { y, height: 1, ..inner };
+            frame.render_widget(line, place);
             if chosen {
                 frame.buffer_mut().set_style(place, theme.selected);
             }

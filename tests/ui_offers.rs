@@ -152,7 +152,8 @@ fn a_run_that_waits_is_seen_and_begins_with_a_word() {
         state(&mut h, 2, JobState::Running);
         train(&mut h, 2, "layers-1", 0);
         let screen = h.draw();
-        assert!(screen.contains("layers-1, which waited, begins now"), "{screen}");
+        assert!(screen.contains("layers-1, which") && screen.contains("begins now"), "{screen}");
+        assert!(screen.contains("layers-8 stopped and saved") && !screen.contains("layers-8: layers-8"), "{screen}");
     }
 }
 

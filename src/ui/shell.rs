@@ -636,8 +636,8 @@ impl Shell {
             }
             let name = job.run.as_ref().unwrap_or(&job.title);
             messages.push(match ended {
-                Ended::Finished { summary, .. } if job.run.is_some() => format!("{name}: {summary}{talk}"),
-                Ended::Finished { summary, .. } => format!("{name}: {summary}"),
+                Ended::Finished { summary, .. } if job.run.is_some() => format!("{}{talk}", super::world::told_of(name, summary)),
+                Ended::Finished { summary, .. } => super::world::told_of(name, summary),
                 Ended::Failed { cause, .. } => format!("{name} failed: {cause}"),
             });
         }

@@ -258,6 +258,8 @@ impl<W: Write> Backend for Screen<W> {
     fn clear(&mut self) -> io::Result<()> {
         self.set_pen(Pen::PLAIN);
         self.frame.extend_from_slice(b"\x1b[2J");
+        // It is cleared when it was resized, and a terminal that is resized moves its cursor as it likes.
+        self.at = None;
         Ok(())
     }
 
@@ -327,6 +329,18 @@ mod tests {
             assert_eq!(parser.screen().contents().trim_end(), format!("{text} | x"));
         }
         assert!(parser.screen().cell(0, 0).is_some_and(|c| c.bold() && c.fgcolor() != vt100::Color::Default));
+    }
+
+    #[test]
+    fn a_resized_terminal_may_have_moved_its_cursor() {
+        let mut t = terminal(Depth::Mono);
+        draw(&mut t, Line::raw("first row"));
+        draw(&mut t, Line::raw("first low"));
+        let mut parser = vt100::Parser::new(3.try_into().unwrap(), 20.try_into().unwrap(), 0);
+        parser.process(b"\x1b[3;5H");
+        t.backend_mut().size = Some(Size { width: 20, height: 3 });
+        parser.process(&draw(&mut t, Line::raw("it is here")));
+        assert_eq!(parser.screen().contents().lines().next(), Some("it is here"));
     }
 
     #[test]

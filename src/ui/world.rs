@@ -142,6 +142,11 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// A line about something, which its summary may name already.
+pub fn told_of(name: &str, summary: &str) -> String {
+    if name.is_empty() || summary.starts_with(name) { summary.to_string() } else { format!("{name}: {summary}") }
+}
+
 impl World {
     pub fn new(project: PathBuf) -> Self {
         Self { project, ..Self::default() }

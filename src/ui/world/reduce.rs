@@ -52,7 +52,7 @@ impl World {
             }
             // A screen asks for the next token's distribution at every key; that is nothing to tell of.
             Report::Finished { .. } if job.is_glance() => {}
-            Report::Finished { summary, .. } => self.say(Some(event.job), event.at_ms, Level::Info, format!("{title}: {summary}")),
+            Report::Finished { summary, .. } => self.say(Some(event.job), event.at_ms, Level::Info, super::told_of(&title, summary)),
             _ => {}
         }
         let job_id = event.job;

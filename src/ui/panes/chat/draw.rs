@@ -215,9 +215,9 @@ fn alternatives(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Cont
         .render_widget(widgets::panel(title, true, theme).title_bottom(Line::styled(" Enter goes on from there · Esc ", theme.dim)), place);
     let inside = inner(place);
     let width = usize::from(inside.width);
-    let room = width.saturating_sub(48);
+    let room = width.saturating_sub(50);
     // The same figures as the bars beside the text; what the model itself gives stands apart, under its name.
-    let head = format!("  {:>27}  {}{:>10}", format!("at {}", panel::basis(chat)), " ".repeat(room), "model's own");
+    let head = format!("  {:>27}  {}{:>12}", format!("at {}", panel::basis(chat)), " ".repeat(room), "model's own");
     frame.render_widget(Line::styled(widgets::fit(&head, width).into_owned(), theme.dim), Rect { height: 1.min(inside.height), ..inside });
     let rows = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
     let height = usize::from(rows.height).max(1);
@@ -235,7 +235,7 @@ fn alternatives(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Cont
             Span::raw(widgets::pad(&panel::name(&c.text), 18)),
             Span::raw(format!("{drawn_with:>9}  ")),
             Span::styled(panel::bar(share, room, theme.ascii), if here { Style::new() } else { theme.accent }),
-            Span::styled(format!(" {:>9}", panel::percent(c.probability)), if here { Style::new() } else { theme.dim }),
+            Span::styled(format!(" {:>11}", panel::percent(c.probability)), if here { Style::new() } else { theme.dim }),
             Span::raw(if c.id == drawn { " ◂ said" } else { "" }),
         ]);
         let style = if here { theme.selected } else { theme.text };

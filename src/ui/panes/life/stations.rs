@@ -284,7 +284,7 @@ pub fn meaning(what: &str) -> &'static str {
         "model" => "how much it can hold",
         "step" => "what it reads before each nudge",
         "optimizer" => "how far each nudge goes",
-        "seed" => "the same again gives the same weights",
+        "seed" => "the same one, the same weights",
         "best" => "on text that it never saw",
         "saved" => "the newest checkpoint",
         _ => "",
@@ -315,7 +315,10 @@ pub fn explain(world: &World, run: Option<&Run>) -> String {
                     loss.exp()
                 ));
             }
-            text.push_str(&format!("The project has {} run{}; m shows the next one.\n\n", world.runs.len(), if world.runs.len() == 1 { "" } else { "s" }));
+            match world.runs.len() {
+                1 => text.push_str("It is the only run of this project.\n\n"),
+                runs => text.push_str(&format!("The project has {runs} runs; m shows the next one.\n\n")),
+            }
         }
     }
     text.push_str(

@@ -138,6 +138,9 @@ fn a_run_that_waits_is_seen_and_begins_with_a_word() {
         two_halves(&mut h);
         h.keys("j j");
         assert!(h.draw().contains("2nd half waits"), "{}", h.draw());
+        has(&footer(&mut h), &["Enter curves", "Tab map"], &["run it"]);
+        h.keys("k");
+        has(&footer(&mut h), &["Enter run it"], &["curves"]);
         h.keys("g t");
         let screen = h.draw();
         assert!(screen.contains("layers-1") && screen.contains("waits"), "{screen}");

@@ -2,7 +2,7 @@
 //! its lineage in a few lines. Deliberately not here: the map and the experiments (`draw`), and the words (`next`).
 
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
@@ -17,6 +17,8 @@ use crate::ui::widgets::{self, number};
 
 /// Longer lines are hard to read.
 const MEASURE: usize = 110;
+/// So few samples do not fill a tall panel.
+const FEW: usize = 6;
 
 fn framed(frame: &mut Frame, area: Rect, title: &str, theme: &Theme) -> Rect {
     let block = widgets::panel(title, false, theme);
@@ -37,6 +39,13 @@ pub fn words(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
         return;
     }
     let Some(run) = view.run.filter(|r| !r.samples.is_empty()) else { return reading(frame, area, view, theme) };
+    let mut area = area;
+    if area.height >= 20 && run.samples.len() <= FEW && built_in(view).is_some() {
+        // While it has written little, what it reads stands beside it to be compared with.
+        let [words, text] = Layout::vertical([Constraint::Fill(1); 2]).areas(area);
+        area = words;
+        reading(frame, text, view, theme);
+    }
     let inner = framed(frame, area, "What it writes, newest first", theme);
     let steps = run.samples.iter().map(|(step, ..)| widgets::grouped(*step).len()).max().unwrap_or(0) + 2;
     let width = usize::from(inner.width).saturating_sub(steps).min(MEASURE);
@@ -54,13 +63,21 @@ pub fn words(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
     put(frame, lines, inner);
 }
 
+/// The text that is learnt from, where the program has it built in.
+fn built_in(view: &View) -> Option<&'static str> {
+    let recipe = stations::recipe(view.run)?;
+    recipe.data.train.iter().find_map(|source| source.strip_prefix("sample:")).and_then(sample::text)
+}
+
 /// The beginning of the text that is learnt from, where it is built in.
 fn reading(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
-    let recipe = stations::recipe(view.run);
-    let built_in = recipe.as_ref().and_then(|r| r.data.train.iter().find_map(|d| d.strip_prefix("sample:")));
-    let title = if view.run.is_some() { "What it reads; its own words appear at the first evaluation" } else { "What it will read" };
+    let title = match view.run {
+        Some(run) if run.samples.is_empty() => "What it reads; its own words appear at the first evaluation",
+        Some(_) => "What it reads",
+        None => "What it will read",
+    };
     let inner = framed(frame, area, title, theme);
-    let Some(text) = built_in.and_then(sample::text) else {
+    let Some(text) = built_in(view) else {
         let text = "At each evaluation the model writes a little; it appears here.";
         return put(frame, widgets::wrap(text, usize::from(inner.width)).into_iter().map(|l| Line::styled(l, theme.dim)), inner);
     };

@@ -99,7 +99,7 @@ pub fn draw(frame: &mut Frame, area: Rect, view: &View, cx: &Context) {
             draw_row(frame, *place, station, &card, chosen && !view.in_experiments, theme);
         }
     }
-    draw_about(frame, places.about, view, theme);
+    draw_about(frame, places.about, view, cx);
     draw_experiments(frame, places.experiments, view, cx);
     draw_lineage(frame, places.lineage, view, theme);
     below::words(frame, places.words, view, theme);
@@ -181,14 +181,17 @@ fn draw_row(frame: &mut Frame, place: Rect, station: Station, card: &Card, chose
     }
 }
 
-fn draw_about(frame: &mut Frame, area: Rect, view: &View, theme: &Theme) {
+fn draw_about(frame: &mut Frame, area: Rect, view: &View, cx: &Context) {
+    let theme = cx.theme;
     if area.height < 2 || area.width < 10 {
         return;
     }
     let width = usize::from(area.width.saturating_sub(4));
     let (about, enter) = if view.in_experiments {
         let experiment = EXPERIMENTS.get(view.experiment);
-        (experiment.map_or("", |e| e.question), "run it, and see both curves in Train".to_string())
+        let run = experiment.is_some_and(|e| e.compared(cx.world).is_some());
+        let enter = if run { "see both curves in Train" } else { "run it, and see both curves in Train" };
+        (experiment.map_or("", |e| e.question), enter.to_string())
     } else {
         (view.station.about(), view.station.enter(view.run))
     };

@@ -123,6 +123,7 @@ impl Pane for Life {
     fn hints(&self, world: &World) -> Vec<Hint> {
         let none = world.runs.is_empty();
         let enter = match (self.in_experiments, none, self.station(world)) {
+            (true, ..) if EXPERIMENTS.get(self.experiment).is_some_and(|e| e.compared(world).is_some()) => "curves",
             (true, ..) => "run it",
             (false, true, Station::Evaluate | Station::Chat) => "",
             (false, true, _) => "train the sample",

@@ -60,7 +60,7 @@ fn in_an_empty_project() -> Vec<Step> {
 
 fn at_work(run: &Run, name: &str) -> Vec<Step> {
     let when = match run.eta_ms() {
-        Some(ms) if run.status() == Status::Running => format!(", in about {}", widgets::duration(ms / 5_000 * 5_000 + 5_000)),
+        Some(ms) if run.status() == Status::Running => format!(", in about {},", widgets::duration(ms / 5_000 * 5_000 + 5_000)),
         _ => String::new(),
     };
     let paused = run.status() == Status::Paused;

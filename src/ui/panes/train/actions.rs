@@ -59,7 +59,8 @@ impl Train {
     /// What would do something now: to steer a run it must be alive, to step it must be paused.
     pub(super) fn offered(&self, world: &World) -> Vec<Hint> {
         if self.form.is_some() {
-            return super::form::BINDINGS.iter().filter(|b| b.footer).map(|b| (b.action, b.label)).collect();
+            let own = super::form::BINDINGS.iter().filter(|b| b.footer).map(|b| (b.action, b.label));
+            return own.chain([("app.back", "leaves")]).collect();
         }
         if self.filtering {
             return vec![("train.open", "keeps the filter"), ("app.back", "leaves the field")];

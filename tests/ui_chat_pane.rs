@@ -232,6 +232,20 @@ fn again_takes_a_new_seed_and_versions_can_be_turned() {
 }
 
 #[test]
+fn tokens_that_are_never_drawn_do_not_fill_the_panel() {
+    let mut desk = Desk::new(200, 60);
+    let job = desk.job(false);
+    desk.begin(job);
+    let of = |i: u32| Candidate { id: i, text: format!("token{i}"), logit: if i == 0 { 30.0 } else { 1.0 }, probability: 0.0 };
+    desk.h.report(job, Report::Distribution(Distribution { top: (0..40).map(of).collect(), tail: vec![(0.5, 400)] }));
+    desk.h.report(job, Report::Finished { stopped: false, summary: String::new() });
+    desk.pump();
+    let screen = desk.screen();
+    assert_eq!(screen.matches("token").count() - screen.matches("max tokens").count(), 10, "{screen}");
+    assert!(screen.contains("430 others"), "{screen}");
+}
+
+#[test]
 fn five_seeds_are_five_texts() {
     // From an untouched field, and beside a text that is there: it is one of the five.
     for before in ["esc", "enter"] {

@@ -17,6 +17,9 @@ use crate::ui::pane::Context;
 use crate::ui::theme::Theme;
 use crate::ui::widgets;
 
+/// So many candidates are listed however improbable they are.
+const LISTED: usize = 10;
+
 /// A token's text on one line: a leading blank shows as `·`, an empty one as what it is.
 pub fn name(text: &str) -> String {
     if text.is_empty() {
@@ -138,7 +141,9 @@ fn bar_lines(outlook: &Outlook, chances: &[Chance], temperature: f32, area: Rect
     let candidates = &outlook.distribution.top;
     let name_width = (width / 4).clamp(10, 18);
     let bar_width = width.saturating_sub(name_width + 12);
-    let rows = height.saturating_sub(3).min(candidates.len());
+    // Beyond the first ones only what is drawn once in two thousand times or more is worth a row.
+    let worth = chances.iter().filter(|c| c.p.max(c.before) >= 5e-4).count().max(LISTED);
+    let rows = height.saturating_sub(3).min(candidates.len()).min(worth);
     // Bars fill the room: the likeliest one is as long as it can be, and the figures say how much that is.
     let longest = chances.iter().map(|c| c.p.max(c.before)).fold(0.0f32, f32::max).max(1e-6);
     for (c, chance) in candidates.iter().zip(chances).take(rows) {

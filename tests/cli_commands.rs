@@ -93,6 +93,18 @@ fn a_closed_pipe_is_no_fault() {
 }
 
 #[test]
+fn a_training_whose_lines_nobody_reads_any_more_goes_on_to_its_end() {
+    let dir = project();
+    let mut child =
+        weightroom(dir.path(), &["train", "tiny.toml", "--name", "h"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = of(child.wait_with_output().unwrap());
+    assert!(ran.code == 0 && !ran.err.contains("panicked"), "{} {}", ran.code, ran.err);
+    let list = run(dir.path(), &["runs"]).good().out;
+    assert!(list.contains("finished") && list.contains("20/20") && list.contains("(whole split)"), "{list}");
+}
+
+#[test]
 fn help_and_keys_name_every_knob() {
     let dir = project();
     let keys = run(dir.path(), &["train", "--keys"]).good().out;

@@ -116,7 +116,8 @@ fn a_run_learns_and_leaves_what_it_should() {
     assert!(losses[29].1 < losses[0].1 - 0.5, "{losses:?}");
     assert_eq!(monitor.series("val/loss").iter().map(|v| v.0).collect::<Vec<_>>(), [0, 10, 20, 30]);
     assert_eq!(monitor.series("val/loss_whole").len(), 1);
-    assert_eq!(done.val_loss, Some(monitor.series("val/loss_whole")[0].1));
+    let val = done.val.unwrap();
+    assert_eq!((val.loss, val.step, val.whole), (monitor.series("val/loss_whole")[0].1, 30, true));
     for metric in ["lr", "grad_norm", "tokens_per_s", "memory_mb", "epoch", "update_ratio", "time/forward_ms", "time/update_ms"] {
         assert_eq!(monitor.series(metric).len(), 30, "{metric}");
     }
@@ -131,6 +132,20 @@ fn a_run_learns_and_leaves_what_it_should() {
     // The stored recipe is whole and means the same from anywhere.
     let stored = Recipe::parse(&project.run("demo").recipe().unwrap(), "stored", &[]).unwrap();
     assert!(Path::new(&stored.data.train[0]).is_absolute());
+}
+
+#[test]
+fn a_run_whose_checkpoints_were_deleted_is_not_begun_again_over_its_log() {
+    let project = Project::new();
+    project.train("demo", "", &Recorder::default()).unwrap();
+    let dir = project.run("demo").path;
+    let log = fs::read(dir.join("events.jsonl")).unwrap();
+    fs::remove_dir_all(dir.join("checkpoints")).unwrap();
+    let error = resume(&project.path(), "demo", Device::Cpu, &Recorder::default()).unwrap_err().to_string();
+    for word in ["run demo", "/runs/demo/checkpoints", "step 30", "deleted", "--name demo-again"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    assert!(!error.contains('\n') && fs::read(dir.join("events.jsonl")).unwrap() == log, "{error}");
 }
 
 #[test]

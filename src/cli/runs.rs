@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Failure, out};
 use crate::report::Report;
 use crate::run::directory::{self, RunDir, RunState, Summary};
-use crate::run::read;
+use crate::run::read::{self, Validation};
 use crate::text::visible;
 
 pub fn list(project: &Path, json: bool) -> Result<(), Failure> {
@@ -21,15 +21,21 @@ pub fn list(project: &Path, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let width = runs.iter().map(|r| r.name.chars().count()).max().unwrap_or(0).max(4);
-    out::line(format!("{:<width$}  {:<11}  {:>15}  {:>9}  {:>9}", "name", "state", "step", "train", "val"))?;
+    out::line(format!("{:<width$}  {:<11}  {:>15}  {:>9}  val", "name", "state", "step", "train"))?;
     for run in runs {
         let steps = run.steps.map_or("?".into(), |s| s.to_string());
         let step = format!("{}/{steps}", run.step);
         let figure = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.4}"));
         let (name, state) = (visible(&run.name, false), state_name(run.state));
-        out::line(format!("{name:<width$}  {state:<11}  {step:>15}  {:>9}  {:>9}", figure(run.train_loss), figure(run.val_loss)))?;
+        let val = run.val.map_or("-".into(), val_words);
+        out::line(format!("{name:<width$}  {state:<11}  {step:>15}  {:>9}  {val}", figure(run.train_loss)))?;
     }
     Ok(())
+}
+
+/// The loss with what it is of: the two differ, and only one of them can be compared between runs.
+fn val_words(val: Validation) -> String {
+    val.to_string().replacen("val ", "", 1)
 }
 
 fn state_name(state: RunState) -> &'static str {
@@ -77,8 +83,8 @@ fn head(run: &Summary) -> Result<(), Failure> {
     if let Some(loss) = run.train_loss {
         out::line(format!("train loss   {loss:.4}"))?;
     }
-    if let Some(loss) = run.val_loss {
-        out::line(format!("val loss     {loss:.4}"))?;
+    if let Some(val) = run.val {
+        out::line(format!("val loss     {}", val_words(val)))?;
     }
     if let Some((step, loss)) = run.best {
         out::line(format!("best         {loss:.4} at step {step}"))?;

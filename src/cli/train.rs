@@ -17,6 +17,7 @@ use crate::engine::{Estimator, catalog};
 use crate::recipe::{KNOBS, Recipe};
 use crate::report::{Event, JobState, Level, Report, Values};
 use crate::run::directory;
+use crate::run::read::Validation;
 use crate::spec::{JobSpec, TrainSpec};
 use crate::text::visible;
 
@@ -144,6 +145,7 @@ struct Show {
     bar: Option<ProgressBar>,
     steps: Option<u64>,
     last: BTreeMap<String, f64>,
+    val: Option<Validation>,
     printed: u64,
     began: Instant,
     first_step: Option<u64>,
@@ -158,7 +160,7 @@ impl Show {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { bar, steps: None, last: BTreeMap::new(), printed: 0, began: Instant::now(), first_step: None }
+        Self { bar, steps: None, last: BTreeMap::new(), val: None, printed: 0, began: Instant::now(), first_step: None }
     }
 
     fn done(&self) {
@@ -168,9 +170,14 @@ impl Show {
     }
 
     fn line(&self, text: String) -> io::Result<()> {
-        match &self.bar {
+        let said = match &self.bar {
             Some(bar) => bar.suspend(|| out::line(text)),
             None => out::line(text),
+        };
+        match said {
+            // Whoever read the lines has seen enough (`| head`); the training is what matters, and goes on.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            said => said,
         }
     }
 
@@ -237,7 +244,10 @@ impl Show {
         self.last.extend(values.values.iter().cloned());
         let first = *self.first_step.get_or_insert(values.step.saturating_sub(1));
         let steps = self.steps.unwrap_or(0);
-        let evaluated = values.get("val/loss").is_some() || values.get("val/loss_whole").is_some();
+        let (part, whole) = (values.get("val/loss"), values.get("val/loss_whole"));
+        let evaluated = part.is_some() || whole.is_some();
+        let validation = |loss| Validation { loss, step: values.step, whole: whole.is_some() };
+        self.val = whole.or(part).map(validation).or(self.val);
         let message = self.message(values.step, first, steps);
         if let Some(bar) = &self.bar {
             bar.set_length(steps);
@@ -257,7 +267,7 @@ impl Show {
         let value = |name: &str| self.last.get(name).copied();
         let mut parts = Vec::new();
         parts.extend(value("train/loss").map(|v| format!("loss {v:.4}")));
-        parts.extend(value("val/loss_whole").or(value("val/loss")).map(|v| format!("val {v:.4}")));
+        parts.extend(self.val.map(|val| val.to_string()));
         parts.extend(value("lr").map(|v| format!("lr {v:.2e}")));
         parts.extend(value("tokens_per_s").map(|v| format!("{} tok/s", out::grouped(v as u64))));
         let done = step.saturating_sub(first);

@@ -95,7 +95,11 @@ impl RunDir {
         let known = || {
             let mut names: Vec<String> = names(project);
             names.truncate(8);
-            if names.is_empty() { "this project has no runs yet".into() } else { format!("runs here: {}", names.join(", ")) }
+            if names.is_empty() {
+                return "this project has no runs yet".into();
+            }
+            let near = near_name(project, name).map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+            format!("{near}runs here: {}", names.join(", "))
         };
         check_name(name)?;
         let path = project.join("runs").join(name);
@@ -276,6 +280,8 @@ pub struct Summary {
     pub steps: Option<u64>,
     pub train_loss: Option<f64>,
     pub val_loss: Option<f64>,
+    /// The newest validation loss with what it is of: the whole split at the end of a run, a part of it before.
+    pub val: Option<read::Validation>,
     /// Step and value of the lowest validation loss.
     pub best: Option<(u64, f64)>,
     /// Milliseconds since the Unix epoch.
@@ -300,6 +306,12 @@ pub fn names(project: &Path) -> Vec<String> {
     names
 }
 
+/// The run whose name is so much like `wanted` that it may have been meant.
+pub fn near_name(project: &Path, wanted: &str) -> Option<String> {
+    let likeness = |name: &String| strsim::jaro_winkler(name, wanted);
+    names(project).into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > 0.8)
+}
+
 /// All runs of a project, newest first. A run that cannot be read is left out of nothing: it is listed as it is.
 pub fn list(project: &Path) -> Vec<Summary> {
     let mut all: Vec<Summary> =
@@ -321,6 +333,7 @@ pub fn summary(run: &RunDir) -> Summary {
         steps: read::steps_of(&head).or_else(|| read::steps_of(&tail)),
         train_loss: None,
         val_loss: None,
+        val: None,
         best: None,
         created_ms: head.first().map_or_else(|| modified_ms(&run.path.join("recipe.toml")), |e| e.at_ms),
         updated_ms: tail.last().map_or_else(|| modified_ms(&run.path.join("recipe.toml")), |e| e.at_ms),
@@ -339,6 +352,8 @@ pub fn summary(run: &RunDir) -> Summary {
     if let Ok(series) = SeriesDir::glance(&run.path) {
         let val = series.get("val/loss").unwrap_or_default();
         out.val_loss = val.last().map(|p| p.value);
+        let all = || run.recipe().is_ok_and(|text| toml::from_str::<crate::recipe::Recipe>(&text).is_ok_and(|r| r.eval.batches == 0));
+        out.val = read::Validation::latest(&series, !val.is_empty() && all());
         out.best = val.iter().filter(|p| p.value.is_finite()).min_by(|a, b| a.value.total_cmp(&b.value)).map(|p| (p.step, p.value));
         if out.step == 0 {
             out.step = series.get("train/loss").and_then(|s| s.last()).map_or(0, |p| p.step);
@@ -376,6 +391,9 @@ pub fn model_dir(project: &Path, base: &Path, model: &str) -> Result<PathBuf, Ru
     Err(RunError::File {
         path: PathBuf::from(shown(Path::new(model))),
         what: what.into(),
-        remedy: "name a run of this project, a checkpoint directory or a model directory".into(),
+        remedy: match near_name(project, model) {
+            Some(near) => format!("did you mean the run {near}? name a run of this project, a checkpoint directory or a model directory"),
+            None => "name a run of this project, a checkpoint directory or a model directory".into(),
+        },
     })
 }

@@ -136,6 +136,48 @@ pub(super) fn each_line(file: File, mut each: impl FnMut(&[u8]) -> bool) -> std:
     }
 }
 
+/// The step of the last checkpoint that a run's log says was saved; none where it never saved one.
+pub fn last_saved(run: &Path) -> Result<Option<u64>, RunError> {
+    let mut last = None;
+    for event in words(run, usize::MAX)? {
+        if let Report::Artifact { kind, step, .. } = event.report
+            && kind == "checkpoint"
+        {
+            last = step.or(last);
+        }
+    }
+    Ok(last)
+}
+
+/// A validation loss, and what it is of: evaluations along the way read a part of the split, the last one all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Validation {
+    pub loss: f64,
+    /// The step that was evaluated.
+    pub step: u64,
+    /// Whether the whole validation split was read.
+    pub whole: bool,
+}
+
+impl Validation {
+    /// The newest that a run's series hold; `all` says that every evaluation reads the whole split.
+    pub fn latest(series: &super::series::SeriesDir, all: bool) -> Option<Self> {
+        let last = |name: &str| series.get(name).and_then(|s| s.last().map(|p| (p.step, p.value)));
+        let part = last("val/loss").map(|(step, loss)| Self { loss, step, whole: all });
+        let whole = last("val/loss_whole").map(|(step, loss)| Self { loss, step, whole: true });
+        match (whole, part) {
+            (Some(whole), Some(part)) if whole.step < part.step => Some(part),
+            (whole, part) => whole.or(part),
+        }
+    }
+}
+
+impl std::fmt::Display for Validation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.whole { write!(f, "val {:.4} (whole split)", self.loss) } else { write!(f, "val {:.4} at step {}", self.loss, self.step) }
+    }
+}
+
 /// The events that are not numbers, at most the last `limit`: what a log pane and a run's page show. What a resume
 /// dropped is left out.
 pub fn words(run: &Path, limit: usize) -> Result<Vec<Event>, RunError> {

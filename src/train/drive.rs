@@ -24,6 +24,7 @@ use crate::rng::Stream;
 use crate::run::checkpoint::{self, Best, Contents, State};
 use crate::run::directory::{Lock, RunDir};
 use crate::run::log::RunLog;
+use crate::run::read::{self, Validation};
 use crate::run::series::SeriesDir;
 
 const CAUSES: &str = "a learning rate that is too high, no warmup, no gradient clipping (optim.clip = 0), or broken data";
@@ -45,8 +46,8 @@ pub struct Outcome {
     pub dir: PathBuf,
     pub step: u64,
     pub stopped: bool,
-    /// Of the whole validation split where the run came to its end.
-    pub val_loss: Option<f64>,
+    /// The newest; of the whole validation split where the run came to its end.
+    pub val: Option<Validation>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +87,7 @@ pub struct Trainer<'a> {
     /// Steps done.
     pub(super) step: u64,
     pub(super) best: Option<Best>,
-    pub(super) val_loss: Option<f64>,
+    pub(super) val: Option<Validation>,
     tokenizer_config: String,
     fingerprint: String,
     device: Device,
@@ -144,7 +145,10 @@ pub fn resume(project: &Path, run: &str, device: Device, monitor: &dyn Monitor) 
     let (found, notes) = checkpoint::newest_whole(&run.path)?;
     let state = match &found {
         Some(found) => Some(checkpoint::load_state(&found.path)?),
-        None if notes.is_empty() => None,
+        None if notes.is_empty() => {
+            check_never_saved(&run)?;
+            None
+        }
         None => return Err(TrainError::Other(format!("{}; no checkpoint of run {} is whole: start a new run", notes[0], run.name))),
     };
     let own = run.path.join("tokenizer.json");
@@ -163,6 +167,19 @@ pub fn resume(project: &Path, run: &str, device: Device, monitor: &dyn Monitor) 
     let mut trainer = Trainer::new(run, lock, material, device, found.zip(state.as_ref()), monitor)?;
     trainer.announce(&notes);
     (entry.run)(&mut trainer, state.as_ref())
+}
+
+/// A run that was killed before its first checkpoint begins again. One whose checkpoints somebody deleted must not:
+/// its log would be written over by another training.
+fn check_never_saved(run: &RunDir) -> Result<(), TrainError> {
+    let Some(step) = read::last_saved(&run.path)? else { return Ok(()) };
+    let dir = run.path.display().to_string();
+    let dir = crate::text::visible(&dir, false);
+    Err(TrainError::Other(format!(
+        "run {name}: {dir}/checkpoints holds no checkpoint, though step {step} was saved there: they were deleted; put them back, or \
+         start anew under another name (weightroom train {dir}/recipe.toml --name {name}-again)",
+        name = run.name
+    )))
 }
 
 /// A name for a run from what it trains on: `tinyshakespeare-llama`.
@@ -213,7 +230,7 @@ impl<'a> Trainer<'a> {
             decoder,
             step,
             best: None,
-            val_loss: None,
+            val: None,
             tokenizer_config,
             fingerprint,
             device,
@@ -244,7 +261,7 @@ impl<'a> Trainer<'a> {
         }
         let last = |name: &str| series.get(name).and_then(|s| s.last()).filter(|p| p.step == self.step).map(|p| p.value);
         self.evaluated = last("val/loss").is_some();
-        self.val_loss = last("val/loss_whole").or(last("val/loss"));
+        self.val = Validation::latest(&series, self.recipe.eval.batches == 0);
         Ok(())
     }
 
@@ -520,6 +537,6 @@ pub(super) fn run<O: Objective>(trainer: &mut Trainer, state: Option<&State>) ->
         step: trainer.step,
         // A stop during the last evaluation leaves it undone; a resume does it.
         stopped: stopped || (end && trainer.monitor.stopped() && !trainer.evaluated),
-        val_loss: trainer.val_loss,
+        val: trainer.val,
     })
 }

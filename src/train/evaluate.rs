@@ -5,6 +5,7 @@ use super::drive::{TrainError, Trainer};
 use super::objective::{Context, Extent, Metrics, Objective};
 use crate::report::{JobId, Level, Monitor, Report, Signal, Sink, Values};
 use crate::run::checkpoint::Best;
+use crate::run::read::Validation;
 use crate::sample::generate::generate;
 use crate::spec::{GenerateSpec, Sampler};
 
@@ -30,7 +31,7 @@ impl Trainer<'_> {
             metrics.extend(whole.map(|v| ("val/loss_whole".to_string(), v)));
         }
         self.report(Report::Values(Values { step: self.step, values: metrics }));
-        self.val_loss = whole.or(val);
+        self.val = whole.or(val).map(|loss| Validation { loss, step: self.step, whole: whole.is_some() });
         let better = val.is_some_and(|v| v.is_finite() && self.best.is_none_or(|b| v < b.val_loss));
         if better {
             self.best = val.map(|val_loss| Best { step: self.step, val_loss });

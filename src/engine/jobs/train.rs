@@ -50,7 +50,7 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
 }
 
 fn summary(outcome: &Outcome) -> String {
-    let loss = outcome.val_loss.map_or(String::new(), |loss| format!(", validation loss {loss:.4}"));
+    let loss = outcome.val.map_or(String::new(), |val| format!(", {val}"));
     let how = if outcome.stopped { "stopped and saved at" } else { "done at" };
     format!("{} {how} step {}{loss}", outcome.run, outcome.step)
 }

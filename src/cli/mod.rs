@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod bench_screen;
 mod doctor;
+mod dry_run;
 mod engine;
 mod follow;
 mod generate;

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
 
 use super::args::Train;
 use super::follow::follow;
 use super::{Failure, Place, out};
-use crate::data::{sample, source};
-use crate::engine::{Estimator, catalog};
+use crate::data::sample;
+use crate::engine::catalog;
 use crate::recipe::{KNOBS, Recipe};
 use crate::report::{Event, JobState, Level, Report, Values};
 use crate::run::directory;
@@ -30,7 +29,7 @@ pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
         (Some(name), None) => {
             let (recipe, base, name) = prepare(&place.project, name, args)?;
             if args.dry_run {
-                return dry_run(&recipe, &base, args.json);
+                return super::dry_run::run(&recipe, &base, args.json);
             }
             TrainSpec { recipe: recipe.to_toml(), base, name: Some(name), resume: None, device: args.device.clone() }
         }
@@ -124,19 +123,6 @@ fn keys() -> Result<(), Failure> {
         let default = if knob.optional() { "absent" } else { knob.default };
         out::line(format!("{} = {default}    ({})\n    {}", knob.key(), knob.range, knob.help))?;
     }
-    Ok(())
-}
-
-fn dry_run(recipe: &Recipe, base: &Path, json: bool) -> Result<(), Failure> {
-    let (train, val) = source::of_recipe(&recipe.data, base).map_err(Failure::failed)?;
-    let estimate = Estimator::default().estimate(&recipe.to_toml(), base).map_err(Failure::Failed)?;
-    if json {
-        let names = |s: &[source::Source]| s.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
-        out::json(&json!({"recipe": recipe, "train": names(&train), "val": names(&val), "estimate": estimate}))?;
-        return Ok(());
-    }
-    out::line(recipe.to_toml())?;
-    out::line(format!("# {} sources to train on, {} to validate on\n# {estimate}", train.len(), val.len()))?;
     Ok(())
 }
 

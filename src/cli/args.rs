@@ -50,6 +50,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Come back to a run from any terminal: the workbench on that run, or its events as text or JSON.
+    Attach(Attach),
+    /// Stop a run, wherever it was started: it is saved first.
+    Stop(Stop),
     /// What this machine is and can do: one page to paste into a bug report.
     Doctor {
         /// Print one JSON object.
@@ -90,6 +94,12 @@ pub struct Train {
     /// cpu, cuda, cuda:N or metal.
     #[arg(long)]
     pub device: Option<String>,
+    /// Start it in the project's engine, print the run's name and return: it goes on without this terminal.
+    #[arg(long, conflicts_with_all = ["dry_run", "keys", "here"])]
+    pub detach: bool,
+    /// Train in this process instead of the project's engine: the training ends with it.
+    #[arg(long, conflicts_with_all = ["dry_run", "keys"])]
+    pub here: bool,
     /// Check everything, say what it would need, and start nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -216,6 +226,30 @@ pub enum Sample {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Attach {
+    pub run: String,
+    /// Print every event of the run, one JSON object a line, from the first one on, until it ends.
+    #[arg(long)]
+    pub json: bool,
+    /// Begin with this event; the sequence numbers of a run count from 0.
+    #[arg(long, value_name = "SEQ", default_value_t = 0, requires = "json")]
+    pub from: u64,
+    /// Print lines of text instead of opening the workbench, as is done without a terminal.
+    #[arg(long, conflicts_with = "json")]
+    pub text: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Stop {
+    /// The run to stop.
+    #[arg(required_unless_present = "engine")]
+    pub run: Option<String>,
+    /// End the project's engine, with all that runs in it; each is saved first.
+    #[arg(long, conflicts_with = "run")]
+    pub engine: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use super::args::Generate;
-use super::follow::follow;
+use super::follow::{follow, follow_shared};
 use super::{Failure, Place, out};
 use crate::report::{Event, Level, Report};
 use crate::sample::stream::Utf8Stream;
@@ -31,15 +31,11 @@ pub fn run(place: &Place, args: &Generate) -> Result<(), Failure> {
         device: args.device.clone(),
         ..GenerateSpec::default()
     };
-    let handle = place.engine()?;
+    let (handle, shared) = place.any_engine()?;
     let spec = JobSpec::new("generate", &spec);
-    let end = if args.json {
-        follow(&handle, spec, out::json)?
-    } else {
-        let mut show =
-            Show { text: Utf8Stream::new(), raw: args.raw, prompt: (!args.raw && !args.chat).then_some(prompt), line_ended: false };
-        follow(&handle, spec, |event| show.event(event))?
-    };
+    let mut show = Show { text: Utf8Stream::new(), raw: args.raw, prompt: (!args.raw && !args.chat).then_some(prompt), line_ended: false };
+    let each = |event: &Event| if args.json { out::json(event) } else { show.event(event) };
+    let end = if shared { follow_shared(&handle, &place.project, false, spec, each)? } else { follow(&handle, spec, each)? };
     if end.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 

@@ -2,6 +2,7 @@
 //! Deliberately not here: work; that is the engine's, spoken to through its handle.
 
 mod args;
+mod attach;
 mod bench;
 mod bench_screen;
 mod doctor;
@@ -12,6 +13,7 @@ mod generate;
 mod out;
 mod runs;
 mod sample;
+mod stop;
 mod tokenizer;
 mod train;
 
@@ -26,7 +28,7 @@ use args::{Args, BenchWhat, Command};
 use out::complain;
 
 use crate::engine::worker::{PanicNotes, on_engine_thread};
-use crate::engine::{Handle, Settings};
+use crate::engine::{EngineError, Handle, Settings, host, link, socket};
 
 /// Why a subcommand did not do what it was asked.
 #[derive(Debug)]
@@ -96,18 +98,20 @@ fn run(args: impl IntoIterator<Item = OsString>, panics: PanicNotes) -> ExitCode
 fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
     let place = Place { project: project(&args.project)?, panics };
     let project = &place.project;
-    match args.command {
-        None => workbench(&place, &args),
-        Some(Command::Train(a)) => train::run(&place, &a),
-        Some(Command::Generate(a)) => generate::run(&place, &a),
-        Some(Command::Tokenizer { what }) => tokenizer::run(&place, &what),
-        Some(Command::Runs { json }) => runs::list(project, json),
-        Some(Command::Show { run, json }) => runs::show(project, &run, json),
-        Some(Command::Doctor { json }) => doctor::run(project, json),
-        Some(Command::Sample { what }) => sample::run(&place, &what),
-        Some(Command::Engine(a)) => engine::run(&a, place.settings(true)),
-        Some(Command::Bench { what: BenchWhat::Train(a) }) => bench::train(&place, &a),
-        Some(Command::Bench { what: BenchWhat::Screen(a) }) => bench_screen::run(&a),
+    match &args.command {
+        None => workbench(&place, &args, None, false),
+        Some(Command::Attach(a)) => attach::run(&place, &args, a),
+        Some(Command::Stop(a)) => stop::run(&place, a),
+        Some(Command::Train(a)) => train::run(&place, a),
+        Some(Command::Generate(a)) => generate::run(&place, a),
+        Some(Command::Tokenizer { what }) => tokenizer::run(&place, what),
+        Some(Command::Runs { json }) => runs::list(project, *json),
+        Some(Command::Show { run, json }) => runs::show(project, run, *json),
+        Some(Command::Doctor { json }) => doctor::run(project, *json),
+        Some(Command::Sample { what }) => sample::run(&place, what),
+        Some(Command::Engine(a)) => engine::run(a, place.settings(true)),
+        Some(Command::Bench { what: BenchWhat::Train(a) }) => bench::train(&place, a),
+        Some(Command::Bench { what: BenchWhat::Screen(a) }) => bench_screen::run(a),
     }
 }
 
@@ -125,6 +129,26 @@ impl Place {
     fn engine(&self) -> Result<Handle, Failure> {
         Ok(Handle::spawn_with(&self.project, self.settings(false))?)
     }
+    /// The project's engine where one runs already, so that a model in training answers too; else one of this process.
+    /// Whether others use it.
+    fn any_engine(&self) -> Result<(Handle, bool), Failure> {
+        match Handle::connect(&socket::path_of(&self.project)) {
+            Ok(handle) => Ok((handle, true)),
+            Err(_) => Ok((self.engine()?, false)),
+        }
+    }
+    /// The project's engine, which goes on when this process goes; where none can be had, one of this process, with
+    /// the reason told.
+    fn shared_engine(&self) -> Result<Handle, Failure> {
+        match host::attach_or_start(&self.project) {
+            Ok(handle) => Ok(handle),
+            Err(why @ EngineError::Version(_)) => Err(why.into()),
+            Err(why) => {
+                out::aside(&format!("{why}; until then the job ends with this command"));
+                self.engine()
+            }
+        }
+    }
 }
 
 /// The project's directory, in full: the working directory may be another one for the engine.
@@ -137,16 +161,18 @@ fn project(given: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-fn workbench(place: &Place, args: &Args) -> Result<(), Failure> {
+/// Opens the workbench, on a run where one is named.
+fn workbench(place: &Place, args: &Args, run: Option<String>, readonly: bool) -> Result<(), Failure> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
             "the workbench needs a terminal on standard input and output; without one use a subcommand: train, generate, \
-             tokenizer, runs, show, sample, doctor, bench (weightroom --help explains them)"
+             tokenizer, runs, show, attach, stop, sample, doctor, bench (weightroom --help explains them)"
                 .into(),
         ));
     }
-    let handle = Handle::spawn_with(&place.project, place.settings(true))?;
-    let options = crate::ui::Options { ascii: args.ascii, readonly: args.readonly, theme: args.theme.clone(), mouse: None };
+    let panics = place.panics.clone();
+    let handle = link::open(&place.project, move || Settings { panics: panics.clone(), ..Settings::default() })?;
+    let options = crate::ui::Options { ascii: args.ascii, readonly: args.readonly || readonly, theme: args.theme.clone(), mouse: None, run };
     crate::ui::run(&place.project, handle, options).map_err(|e| Failure::Failed(format!("{e:#}")))
 }
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Train;
-use super::follow::follow;
+use super::follow::{detach, follow, follow_shared};
 use super::{Failure, Place, out};
 use crate::data::sample;
-use crate::engine::catalog;
+use crate::engine::{catalog, host};
 use crate::recipe::{KNOBS, Recipe};
 use crate::report::{Event, JobState, Level, Report, Values};
 use crate::run::directory;
@@ -35,16 +35,24 @@ pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
         }
         _ => return Err(Failure::Usage("train: name a recipe (weightroom train sample is built in), or --resume RUN".into())),
     };
-    let handle = place.engine()?;
+    let name = spec.name.clone().or(spec.resume.clone()).unwrap_or_default();
     let spec = JobSpec::new("train", &spec);
-    let end = if args.json {
-        follow(&handle, spec, out::json)?
-    } else {
-        let mut show = Show::new();
-        let end = follow(&handle, spec, |event| show.event(event));
-        show.done();
-        end?
+    if args.detach {
+        let handle = host::attach_or_start(&place.project)?;
+        let run = detach(&handle, spec, &name)?;
+        return Ok(if args.json { out::json(&json!({"run": run}))? } else { out::line(run)? });
+    }
+    let handle = if args.here { place.engine()? } else { place.shared_engine()? };
+    let mut show = (!args.json).then(Show::new);
+    let each = |event: &Event| match &mut show {
+        Some(show) => show.event(event),
+        None => out::json(event),
     };
+    let end = if args.here { follow(&handle, spec, each) } else { follow_shared(&handle, &place.project, true, spec, each) };
+    if let Some(show) = show {
+        show.done();
+    }
+    let end = end?;
     if end.interrupted {
         out::aside(&format!("interrupted: {}; weightroom train --resume goes on", end.summary));
         return Err(Failure::Interrupted);
@@ -127,7 +135,7 @@ fn keys() -> Result<(), Failure> {
 }
 
 /// Shows a training: a bar on a terminal, plain lines elsewhere.
-struct Show {
+pub(super) struct Show {
     bar: Option<ProgressBar>,
     steps: Option<u64>,
     last: BTreeMap<String, f64>,
@@ -138,7 +146,7 @@ struct Show {
 }
 
 impl Show {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let bar = (io::stdout().is_terminal() && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {msg}");
@@ -149,7 +157,7 @@ impl Show {
         Self { bar, steps: None, last: BTreeMap::new(), val: None, printed: 0, began: Instant::now(), first_step: None }
     }
 
-    fn done(&self) {
+    pub(super) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -167,7 +175,7 @@ impl Show {
         }
     }
 
-    fn event(&mut self, event: &Event) -> io::Result<()> {
+    pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
         match &event.report {
             Report::Started { title, run: Some(run), .. } => {
                 if let Some(bar) = &self.bar {

@@ -41,6 +41,8 @@ pub(super) struct Subscriber {
 
 #[derive(Default)]
 struct Queue {
+    /// Whether a person sits there.
+    person: bool,
     ups: VecDeque<Up>,
     events: usize,
     prompt: bool,
@@ -65,6 +67,31 @@ impl Fan {
         remember(&mut inner.heads, &event);
         let prompt = !matches!(event.report, Report::Values(_) | Report::Progress { .. } | Report::Metric(_));
         inner.subscribers.retain(|s| s.push_event(event.clone(), prompt));
+    }
+
+    /// Hands a word to every screen but the one that caused it.
+    pub fn tell(&self, but: &Subscriber, text: &str) {
+        for other in lock(&self.inner).subscribers.iter().filter(|s| !std::ptr::eq(Arc::as_ptr(s), but)) {
+            other.push(Up::Told(text.into()));
+        }
+    }
+
+    /// How many listen, and how many of them are people.
+    pub fn listeners(&self) -> (usize, usize) {
+        let mut inner = lock(&self.inner);
+        inner.subscribers.retain(|s| !lock(&s.queue).closed);
+        (inner.subscribers.len(), inner.subscribers.iter().filter(|s| lock(&s.queue).person).count())
+    }
+
+    /// The steps that the trainings on the device have reached, by their jobs.
+    pub fn steps(&self) -> BTreeMap<JobId, u64> {
+        let step = |head: &Vec<Event>| {
+            head.iter().find_map(|e| match &e.report {
+                Report::Progress { what, done, .. } if what == "train" => Some(*done),
+                _ => None,
+            })
+        };
+        lock(&self.inner).heads.iter().filter_map(|(job, head)| Some((*job, step(head)?))).collect()
     }
 
     /// The last word to all: nothing comes after it.
@@ -133,6 +160,15 @@ impl Subscriber {
             self.bell.notify_all();
         }
         true
+    }
+
+    /// From now on a person sits at this end.
+    pub fn watched(&self) {
+        lock(&self.queue).person = true;
+    }
+
+    pub fn is_person(&self) -> bool {
+        lock(&self.queue).person
     }
 
     pub fn close(&self) {

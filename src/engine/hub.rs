@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::fan::{Fan, Subscriber};
 use super::jobs::{JobKind, Lane};
@@ -11,7 +12,7 @@ use super::models::Models;
 use super::monitor::Active;
 use super::protocol::{Command, Up};
 use super::worker::PanicNotes;
-use super::{device, lock};
+use super::{Settings, device, lock};
 use crate::report::{JobId, JobState, Level, Report, SCHEMA, Signal};
 use crate::spec::{GenerateSpec, JobSpec, TrainSpec};
 
@@ -22,6 +23,8 @@ pub(super) struct Hub {
     pub fan: Fan,
     pub models: Models,
     pub panics: PanicNotes,
+    /// Whether this engine goes on when its screens go.
+    pub outlives: bool,
     state: Mutex<State>,
     bell: Condvar,
 }
@@ -41,21 +44,23 @@ struct State {
 }
 
 impl Hub {
-    pub fn new(project: &Path, kinds: &'static [JobKind], panics: PanicNotes) -> Self {
+    pub fn new(project: &Path, settings: Settings) -> Self {
+        let state = Mutex::new(State { last_job: settings.first_job, ..State::default() });
         Self {
             project: project.into(),
-            kinds,
+            kinds: settings.jobs,
             fan: Fan::default(),
             models: Models::default(),
-            panics,
-            state: Mutex::default(),
+            panics: settings.panics,
+            outlives: settings.outlives,
+            state,
             bell: Condvar::new(),
         }
     }
 
     pub fn hello(&self) -> Up {
         let (version, threads) = (env!("CARGO_PKG_VERSION").into(), device::threads());
-        Up::Hello { schema: SCHEMA, version, device: device::default_name().into(), threads }
+        Up::Hello { schema: SCHEMA, version, device: device::default_name().into(), threads, outlives: self.outlives }
     }
 
     pub fn active(&self, job: JobId) -> Option<Arc<Active>> {
@@ -74,7 +79,19 @@ impl Hub {
                     from.push(Up::Refused { ticket, why });
                 }
             }
-            Command::Signal { job, signal } => self.signal(job, signal),
+            Command::Signal { job, signal } => self.signal(from, job, signal),
+            Command::SignalRun { ticket, run, signal } => match self.job_of(&run) {
+                Some(job) => {
+                    from.push(Up::Started { ticket, job });
+                    self.signal(from, job, signal);
+                }
+                None => {
+                    let why = format!("{}: no job of this engine writes this run", crate::text::visible(&run, false));
+                    from.push(Up::Refused { ticket, why });
+                }
+            },
+            Command::Move { job, by } => self.shift(job, by),
+            Command::Watch => from.watched(),
             Command::Shutdown => self.shutdown(),
         }
     }
@@ -92,6 +109,9 @@ impl Hub {
         state.last_job += 1;
         let job = Arc::new(Active::new(JobId(state.last_job), kind, title, spec));
         state.active.insert(job.id, job.clone());
+        if job.kind.lane == Lane::Main {
+            self.fan.tell(from, &format!("{} was started from another terminal", job.title));
+        }
         from.push(Up::Started { ticket, job: job.id });
         self.route(&mut state, job);
         Ok(())
@@ -126,10 +146,45 @@ impl Hub {
     fn queue(&self, state: &mut State, job: Arc<Active>, holder: &str) {
         job.report(self, Report::State { state: JobState::Waiting, why: format!("the device is busy with {holder}") });
         state.main.push_back(job);
+        self.tell_places(state);
     }
 
-    fn signal(&self, job: JobId, signal: Signal) {
+    /// Tells every job that waits for the device its place in the line, from 1.
+    fn tell_places(&self, state: &State) {
+        for (place, job) in state.main.iter().enumerate() {
+            if job.state() == Some(JobState::Waiting) {
+                job.report(self, Report::Facts([("place".to_string(), (place + 1).into())].into()));
+            }
+        }
+    }
+
+    fn shift(&self, job: JobId, by: i64) {
+        let mut state = lock(&self.state);
+        let Some(at) = state.main.iter().position(|j| j.id == job) else { return };
+        let to = (at as i64).saturating_add(by).clamp(0, state.main.len() as i64 - 1) as usize;
+        if let Some(moved) = state.main.remove(at) {
+            state.main.insert(to, moved);
+        }
+        self.tell_places(&state);
+    }
+
+    /// The job that writes a run, or waits to.
+    fn job_of(&self, run: &str) -> Option<JobId> {
+        lock(&self.state).active.values().find(|j| trains(j, run, &self.project)).map(|j| j.id)
+    }
+
+    fn signal(&self, from: &Subscriber, job: JobId, signal: Signal) {
         let Some(active) = self.active(job) else { return };
+        let done = match (&signal, active.kind.lane) {
+            (Signal::Stop, Lane::Main) => Some("stopped"),
+            (Signal::Pause, _) if active.state() != Some(JobState::Paused) => Some("paused"),
+            (Signal::Continue, _) => Some("let go on"),
+            _ => None,
+        };
+        if let Some(done) = done {
+            let name = active.run().unwrap_or_else(|| active.title.clone());
+            self.fan.tell(from, &format!("{name} was {done} from another terminal"));
+        }
         match signal {
             Signal::Stop => self.stop(&active),
             // Only the engine gives numbers to served jobs: a screen asks by starting a `generate`.
@@ -146,6 +201,7 @@ impl Hub {
         state.main.retain(|j| j.id != job.id);
         state.light.retain(|(j, _)| j.id != job.id);
         let was_waiting = state.main.len() + state.light.len() < waiting;
+        self.tell_places(&state);
         let withdrawn = state.hosts.get(&job.id).is_some_and(|host| host.withdraw(job.id));
         drop(state);
         if was_waiting || withdrawn {
@@ -177,6 +233,7 @@ impl Hub {
                 }
             } else if let Some(job) = state.main.pop_front() {
                 state.on_main.push(job.clone());
+                self.tell_places(&state);
                 return Some((job, String::new()));
             }
             if state.closing {
@@ -213,6 +270,34 @@ impl Hub {
         self.finish_if_idle();
     }
 
+    /// A screen has gone. When it was the last person's, where the trainings stood is kept for the next.
+    pub fn left(&self, screen: &Subscriber) {
+        screen.close();
+        if screen.is_person() && self.fan.listeners().1 == 0 {
+            let steps = self.fan.steps();
+            let runs = lock(&self.state).active.values().filter_map(|j| Some((j.run()?, *steps.get(&j.id)?))).collect();
+            // Without the note the next screen only lacks a summary.
+            let _ = crate::run::away::leave(&self.project, runs);
+        }
+    }
+
+    /// Ends the engine if nobody listens and nothing is to be done; whether it ends.
+    pub fn end_if_unused(&self) -> bool {
+        let mut state = lock(&self.state);
+        let unused = state.active.is_empty() && self.fan.listeners().0 == 0;
+        state.closing |= unused;
+        drop(state);
+        if unused {
+            self.finish_if_idle();
+        }
+        unused
+    }
+
+    /// Whether the engine takes no more screens.
+    pub fn closing(&self) -> bool {
+        lock(&self.state).closing
+    }
+
     fn finish_if_idle(&self) {
         let mut state = lock(&self.state);
         if state.closing && state.active.is_empty() && !state.ended {
@@ -224,10 +309,14 @@ impl Hub {
 
     /// Waits until the engine has ended.
     pub fn wait_end(&self) {
-        let mut state = lock(&self.state);
-        while !state.ended {
-            state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        while !self.wait_end_for(Duration::from_secs(3600)) {}
+    }
+
+    /// Waits for this time at most; whether the engine has ended.
+    pub fn wait_end_for(&self, time: Duration) -> bool {
+        let state = lock(&self.state);
+        let waited = self.bell.wait_timeout_while(state, time, |s| !s.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 }
 

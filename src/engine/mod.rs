@@ -9,6 +9,7 @@ pub mod host;
 mod hub;
 pub mod jobs;
 pub mod library;
+pub mod link;
 pub mod models;
 mod monitor;
 pub mod protocol;
@@ -36,6 +37,9 @@ pub enum EngineError {
     /// The other side is gone.
     #[error("the engine has ended; start the program again")]
     Gone,
+    /// An engine of another version that speaks otherwise.
+    #[error("{0}")]
+    Version(String),
 }
 
 /// How an engine is set up.
@@ -46,11 +50,15 @@ pub struct Settings {
     pub lower_priority: bool,
     /// Where the program's panic hook keeps what it sees.
     pub panics: worker::PanicNotes,
+    /// Whether the engine goes on when its screens go: it has a process of its own.
+    pub outlives: bool,
+    /// Jobs are numbered from here on, so that a screen that saw an earlier engine end never takes one job for another.
+    pub first_job: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { jobs: JOBS, lower_priority: true, panics: worker::PanicNotes::default() }
+        Self { jobs: JOBS, lower_priority: true, panics: worker::PanicNotes::default(), outlives: false, first_job: 0 }
     }
 }
 
@@ -61,8 +69,9 @@ pub struct Engine {
 
 impl Engine {
     pub fn start(project: &Path, settings: Settings) -> Result<Self, EngineError> {
-        let hub = Arc::new(Hub::new(project, settings.jobs, settings.panics));
-        worker::start(&hub, settings.lower_priority)?;
+        let lower_priority = settings.lower_priority;
+        let hub = Arc::new(Hub::new(project, settings));
+        worker::start(&hub, lower_priority)?;
         Ok(Self { hub })
     }
 
@@ -97,7 +106,7 @@ impl Engine {
             for command in received {
                 hub.command(&subscriber, command);
             }
-            subscriber.close();
+            hub.left(&subscriber);
             if owner {
                 hub.shutdown();
             }

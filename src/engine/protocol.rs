@@ -18,6 +18,19 @@ pub enum Command {
         job: JobId,
         signal: Signal,
     },
+    /// The same for the job that writes a run, answered by `Up::Started` with its number, or by `Up::Refused`.
+    SignalRun {
+        ticket: u64,
+        run: String,
+        signal: Signal,
+    },
+    /// Moves a job that waits for the device by so many places in the line, towards its head where negative.
+    Move {
+        job: JobId,
+        by: i64,
+    },
+    /// Says that a person sits at this end: the engine notes where things stood when the last one left.
+    Watch,
     /// Ends the engine: jobs are stopped at their next safepoint and saved.
     Shutdown,
 }
@@ -32,6 +45,9 @@ pub enum Up {
         version: String,
         device: String,
         threads: usize,
+        /// Whether jobs go on when this screen goes: not with an engine on threads of the screen's own process.
+        #[serde(default = "outlives")]
+        outlives: bool,
     },
     Started {
         ticket: u64,
@@ -42,8 +58,15 @@ pub enum Up {
         ticket: u64,
         why: String,
     },
+    /// What another screen asked for, in words for people ("demo was stopped from another terminal").
+    Told(String),
     /// In order of `seq` within a job; several at once, at most 30 times a second.
     Events(Vec<Event>),
     /// The engine has ended.
     Bye,
+}
+
+/// What answers over a socket is a process of its own; earlier versions did not say so.
+fn outlives() -> bool {
+    true
 }

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::hub::Hub;
 use super::protocol::Up;
 use super::{Engine, EngineError, Handle, thread};
+use crate::report::SCHEMA;
 
 /// The largest frame that is read; a larger length is a fault of the other side, and nothing is allocated for it.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -79,7 +80,7 @@ pub fn listen(engine: &Engine, path: &Path) -> Result<(), EngineError> {
     thread("weightroom-accept", move || {
         for stream in listener.incoming() {
             let Ok(stream) = stream else { continue };
-            if peer_uid(&stream) == Some(uid()) {
+            if peer_uid(&stream) == Some(uid()) && !hub.closing() {
                 // A screen that cannot be served for want of threads finds its socket closed.
                 let _ = serve(&hub, stream);
             }
@@ -87,14 +88,18 @@ pub fn listen(engine: &Engine, path: &Path) -> Result<(), EngineError> {
     })
 }
 
+/// Makes a directory that is this user's alone, or makes it so.
+pub(super) fn private(dir: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if std::fs::symlink_metadata(dir)?.uid() != uid() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the directory belongs to another user"));
+    }
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+}
+
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    let refuse = |what: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, what.to_string()));
     if let Some(dir) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        if std::fs::symlink_metadata(dir)?.uid() != uid() {
-            return refuse("the directory belongs to another user");
-        }
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+        private(dir)?;
     }
     if UnixStream::connect(path).is_ok() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "an engine runs here already"));
@@ -123,7 +128,7 @@ fn serve(hub: &Arc<Hub>, stream: UnixStream) -> Result<(), EngineError> {
         while let Ok(Some(command)) = read_frame(&mut commands) {
             hub.command(&subscriber, command);
         }
-        subscriber.close();
+        hub.left(&subscriber);
     })
 }
 
@@ -152,6 +157,14 @@ pub(super) fn connect(path: &Path) -> Result<Handle, EngineError> {
     let Some(hello @ Up::Hello { .. }) = hello else {
         return Err(EngineError::Other(format!("{}: no engine answers here; start one with `weightroom engine DIR`", path.display())));
     };
+    if let Up::Hello { schema, version, .. } = &hello
+        && *schema != SCHEMA
+    {
+        let theirs = crate::text::visible(version, false);
+        let (ours, place) = (env!("CARGO_PKG_VERSION"), path.display());
+        let what = format!("{place}: the engine here is weightroom {theirs}, which speaks otherwise than this {ours}");
+        return Err(EngineError::Version(format!("{what}; let its jobs end, then `weightroom stop --engine` with that version")));
+    }
     reading.set_read_timeout(None).map_err(|e| gone(&e))?;
     let (commands, received) = channel();
     let (outlet, events) = channel();

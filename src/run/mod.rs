@@ -1,6 +1,7 @@
 //! Floor 2: runs on disk: directories, event logs, series, checkpoints.
 //! Deliberately not here: what a training step is; a run directory only keeps what the loop hands it.
 
+pub mod away;
 pub mod checkpoint;
 pub mod directory;
 mod files;

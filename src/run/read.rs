@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +113,42 @@ pub fn events_from(run: &Path, seq: u64, mut each: impl FnMut(Event) -> bool) ->
         _ => true,
     })
     .map_err(|e| RunError::io(&path, &e))
+}
+
+/// Follows a log that another process writes: every event once and in order, from the first one on.
+pub struct Tail {
+    path: PathBuf,
+    /// Up to where whole lines were read.
+    at: u64,
+}
+
+impl Tail {
+    pub fn open(run: &Path) -> Self {
+        Self { path: run.join("events.jsonl"), at: 0 }
+    }
+
+    /// The next events, some thousand at most; none where nothing more stands there yet. A torn last line is read
+    /// again when it is whole, or when it was cut off and another one stands in its place.
+    pub fn next(&mut self) -> Result<Vec<Event>, RunError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(RunError::io(&self.path, &e)),
+        };
+        let mut bytes = Vec::new();
+        let mut read = || -> std::io::Result<()> {
+            let mut file = &file;
+            file.seek(SeekFrom::Start(self.at))?;
+            file.take(MAX_LINE as u64).read_to_end(&mut bytes)?;
+            Ok(())
+        };
+        read().map_err(|e| RunError::io(&self.path, &e))?;
+        let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |i| i + 1);
+        // A line without an end that fills the whole piece is none of ours.
+        let passed = if whole == 0 && bytes.len() == MAX_LINE { bytes.len() } else { whole };
+        self.at += passed as u64;
+        Ok(parse_lines(&bytes[..whole]))
+    }
 }
 
 /// Calls `each` with every whole line until it returns false.

@@ -56,7 +56,7 @@ impl Shell {
             left.push(Span::styled(" · ", theme.dim));
             left.push(Span::styled(widgets::fit(&visible(&project, false), 24).into_owned(), theme.text));
         }
-        let safety = if self.open_jobs().is_empty() { "safe to close " } else { "stops with this terminal " };
+        let safety = if self.world.outlives || self.open_jobs().is_empty() { "safe to close " } else { "stops with this terminal " };
         let mut right = Vec::new();
         if !folded && !self.world.device.is_empty() {
             let threads = self.world.threads;
@@ -217,7 +217,7 @@ impl Shell {
         let theme = self.theme.clone();
         let quit = self.quit_question();
         let page = matches!(self.overlay, Some(Overlay::Help(_))).then(|| content(self));
-        let running = !self.open_jobs().is_empty();
+        let quit_keys = self.quit_keys();
         if let Some(Overlay::Question(Question { text, kind: Asking::Quit, .. })) = &mut self.overlay {
             // What runs may have ended since it was asked.
             *text = quit;
@@ -228,7 +228,7 @@ impl Shell {
             }
             (Some(Overlay::Palette { palette, .. }), _) => palette.draw(frame, area, &theme),
             (Some(Overlay::Question(question)), _) => {
-                draw_question(frame, area, question, running, &theme);
+                draw_question(frame, area, question, quit_keys, &theme);
             }
             _ => self.draw_next_keys(frame, area),
         }
@@ -261,14 +261,17 @@ impl Shell {
     }
 }
 
-fn draw_question(frame: &mut Frame, area: Rect, question: &Question, running: bool, theme: &Theme) {
+fn draw_question(frame: &mut Frame, area: Rect, question: &Question, quit_keys: &'static [(&'static str, &'static str)], theme: &Theme) {
     let key = |k: &'static str, what: &'static str| vec![Span::styled(k, theme.key), Span::styled(what, theme.text)];
-    let mut keys = match (&question.kind, running) {
-        (Asking::Confirm(_), _) => key("Enter", " yes"),
-        (Asking::Quit, true) => key("s", " saves and stops"),
-        (Asking::Quit, false) => key("Enter", " leaves"),
+    let offered = match &question.kind {
+        Asking::Confirm(_) => &[("Enter", " yes")],
+        Asking::Quit => quit_keys,
     };
-    keys.push(Span::styled("  ·  ", theme.dim));
+    let mut keys = Vec::new();
+    for (name, what) in offered {
+        keys.extend(key(name, what));
+        keys.push(Span::styled("  ·  ", theme.dim));
+    }
     keys.extend(key("Esc", " stays"));
     let lines = widgets::wrap(&visible(&question.text, true), usize::from(area.width).clamp(12, 68) - 8);
     let inside = lines.iter().map(|l| l.width()).max().unwrap_or(0).max(width(&keys));

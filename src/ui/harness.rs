@@ -37,7 +37,7 @@ impl Harness {
         let shell = Shell::new(World::new("demo-project".into()), panes, setup);
         // 2026-01-01 12:00:00 UTC
         let mut harness = Self { shell, now_ms: 1_767_268_800_000, terminal, read: Instant::now(), seq: 0, out: Vec::new() };
-        harness.up(Up::Hello { schema: SCHEMA, version: "0.1.0".into(), device: "cpu".into(), threads: 2 });
+        harness.up(Up::Hello { schema: SCHEMA, version: "0.1.0".into(), device: "cpu".into(), threads: 2, outlives: true });
         harness.shell.begin(&[], harness.now_ms);
         harness.draw();
         harness.out();

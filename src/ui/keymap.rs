@@ -31,6 +31,7 @@ pub const GLOBAL: &[Binding] = &[
     Binding { footer: true, ..bind("app.palette", ":", "commands", "Find any command by a few of its letters.") },
     bind("app.back", "esc", "back", "Go back one step. Never quits."),
     bind("app.quit", "q", "quit", "Close the overlay; at the top, quit. Asks first when something is running."),
+    bind("app.detach", "", "detach", "Leave the workbench; what runs goes on, and weightroom in this directory comes back to it."),
     bind("app.interrupt", "ctrl-c", "stop", "Stop the current generation or prompt; a second one asks whether to quit."),
     bind("app.suspend", "ctrl-z", "suspend", "Suspend to the shell; `fg` comes back."),
     bind("app.redraw", "ctrl-l", "redraw", "Draw the whole screen again."),

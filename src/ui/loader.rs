@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use super::world::{Ended, Estimate, Load, Loaded, RecipeText, Run};
+use super::widgets::grouped;
+use super::world::{Away, Ended, Estimate, Load, Loaded, RecipeText, Run};
 use crate::data::sample;
 use crate::engine::Estimator;
 use crate::run::directory::{self, RunDir, RunState, Summary};
 use crate::run::read;
+use crate::report::Report;
 use crate::run::series::SeriesDir;
+use crate::text::visible;
 
 /// A recipe is a page of text; anything much larger is another file.
 const RECIPE_BYTES: u64 = 1 << 20;
@@ -81,9 +84,41 @@ impl Worker {
                 answer(Loaded::Estimate { ticket, result });
             }
             Load::Recipe { ticket, path } => answer(Loaded::Recipe { ticket, result: read_recipe(&self.project, &path) }),
+            Load::Away { keep } => {
+                if let Some(away) = away(&self.project, keep) {
+                    answer(Loaded::Away(away));
+                }
+            }
             Load::Write { path, text } => answer(write(&self.project, path, &text)),
         }
     }
+}
+
+/// What the runs did since the last person left.
+fn away(project: &Path, keep: bool) -> Option<Away> {
+    let left = crate::run::away::read(project)?;
+    if !keep {
+        crate::run::away::forget(project);
+    }
+    let line = |(name, then): (&String, &u64)| {
+        let run = RunDir::open(project, name).ok()?;
+        let now = directory::summary(&run);
+        let words = read::words(&run.path, WORDS).unwrap_or_default();
+        let notes = words.iter().filter(|e| e.at_ms > left.since_ms && matches!(e.report, Report::Note { .. })).count();
+        let mut parts = vec![format!("{} steps {} → {}", visible(name, false), grouped(*then), grouped(now.step))];
+        parts.extend(now.best.map(|(_, best)| format!("best {best:.2}")));
+        parts.extend((notes > 0).then(|| format!("{notes} note{}", if notes == 1 { "" } else { "s" })));
+        parts.extend(match now.state {
+            RunState::Running => None,
+            RunState::Paused => Some("paused".to_string()),
+            RunState::Finished => Some("finished".to_string()),
+            RunState::Stopped => Some("stopped".to_string()),
+            RunState::Failed => Some(format!("failed: {}", visible(&now.cause.unwrap_or_default(), false))),
+            RunState::Interrupted => Some("broke off; r in Train goes on".to_string()),
+        });
+        Some(parts.join(", "))
+    };
+    Some(Away { since_ms: left.since_ms, lines: left.runs.iter().filter_map(line).collect() })
 }
 
 /// A run as far as a list shows it.

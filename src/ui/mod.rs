@@ -7,6 +7,7 @@ pub mod harness;
 mod help;
 mod input;
 pub mod keymap;
+mod leaving;
 pub mod loader;
 mod palette;
 pub mod pane;
@@ -47,6 +48,8 @@ pub struct Options {
     pub readonly: bool,
     pub theme: Option<String>,
     pub mouse: Option<bool>,
+    /// A run to open at once.
+    pub run: Option<String>,
 }
 
 /// All that the screen's thread ever waits for.
@@ -88,7 +91,7 @@ pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>,
     };
     let mouse = setup.mouse;
     let project = std::path::absolute(project)?;
-    let shell = Shell::new(World::new(project.clone()), panes, setup);
+    let mut shell = Shell::new(World::new(project.clone()), panes, setup);
 
     let loader = {
         let sender = sender.clone();
@@ -100,6 +103,9 @@ pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>,
     terminal::enter(mouse)?;
     let session = Session;
     let terminal = Terminal::new(Screen::new(output, depth, None))?;
+    if let Some(run) = options.run {
+        shell.show_run(run, now_ms());
+    }
     let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false };
     let result = driver.drive(&complaints);
     drop(session);
@@ -261,6 +267,10 @@ impl Driver {
 
     /// The screen is gone; the engine saves what it is at.
     fn close(&mut self) {
+        if self.shell.world.outlives {
+            // The engine has a process of its own and goes on; it hears that this screen is gone when the line closes.
+            return;
+        }
         let running = self.shell.world.jobs.values().any(|j| j.ended.is_none());
         if self.commands.send(Command::Shutdown).is_err() || !running {
             return;

@@ -19,6 +19,8 @@ pub enum Effect {
         spec: JobSpec,
     },
     Signal(JobId, Signal),
+    /// Move a job that waits for the device by so many places in the line, forward where negative.
+    Move(JobId, i64),
     /// Go to the pane of this id (`life`, `train`, `chat`, `log`).
     Go(&'static str),
     /// Go to a pane and show something there; `Pane::open` says what it understands.

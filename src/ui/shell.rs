@@ -101,12 +101,12 @@ pub struct Shell {
     focused: bool,
     mouse: bool,
     ascii: bool,
-    readonly: bool,
+    pub(super) readonly: bool,
     notify: Notify,
     /// The body and the tabs as they were drawn last, for the mouse.
     pub(super) body: Rect,
     pub(super) tabs: Vec<(Rect, usize)>,
-    out: Vec<Out>,
+    pub(super) out: Vec<Out>,
 }
 
 impl Shell {
@@ -136,7 +136,7 @@ impl Shell {
             notify: setup.config.notify,
             body: Rect::default(),
             tabs: Vec::new(),
-            out: vec![Out::Load(Load::Runs)],
+            out: vec![Out::Load(Load::Runs), Out::Load(Load::Away { keep: setup.readonly }), Out::Command(Command::Watch)],
         }
     }
 
@@ -172,10 +172,16 @@ impl Shell {
         if matches!(up, Up::Bye) && self.leaving {
             self.out.push(Out::Exit);
         }
-        if let Up::Refused { why, .. } = &up {
-            self.say(why.clone(), now_ms);
+        if let Up::Refused { why: said, .. } | Up::Told(said) = &up {
+            self.say(said.clone(), now_ms);
         }
+        // An engine that is told to end says how its jobs ended before it goes; what is open now is lost.
+        let bye = matches!(up, Up::Bye) && !self.leaving;
+        let lost = if bye { self.open_jobs().iter().map(|j| self.world.reached(j)).collect() } else { Vec::new() };
         self.world.fold(up);
+        if !lost.is_empty() {
+            self.broke_off(lost, now_ms);
+        }
         self.notice_ends(now_ms);
         self.notice_beginnings(now_ms);
         self.refresh(now_ms);
@@ -185,6 +191,7 @@ impl Shell {
     pub fn loaded(&mut self, answer: Loaded, now_ms: u64) {
         match &answer {
             Loaded::Failed { why, .. } => self.say(why.clone(), now_ms),
+            Loaded::Away(away) => self.came_back(away, now_ms),
             Loaded::Wrote(path) => self.say(format!("wrote {}", path.display()), now_ms),
             _ => {}
         }
@@ -326,6 +333,7 @@ impl Shell {
                 }
             }
             "app.quit" => self.quit(),
+            "app.detach" => self.detach(),
             "app.interrupt" => self.interrupt(key, now_ms),
             "app.suspend" => self.out.push(Out::Suspend),
             "app.redraw" => self.out.push(Out::Redraw),
@@ -370,37 +378,12 @@ impl Shell {
         }
     }
 
-    /// Jobs that quitting would end and that are worth a question.
-    pub(super) fn open_jobs(&self) -> Vec<&Job> {
-        self.world.jobs.values().filter(|j| j.ended.is_none() && !is_generation(j)).collect()
-    }
-
-    pub(super) fn quit_question(&self) -> String {
-        let name = |j: &&Job| j.run.clone().unwrap_or_else(|| j.title.clone());
-        match self.open_jobs().as_slice() {
-            [] => "Leave weightroom?".into(),
-            [one] if one.kind == "train" => format!("{} is training.", name(one)),
-            [one] => format!("{} is running.", name(one)),
-            many => format!("{} and {} more are running.", many.first().map(name).unwrap_or_default(), many.len() - 1),
-        }
-    }
-
-    /// Quits at once when nothing would be lost; asks otherwise.
-    fn quit(&mut self) {
-        if self.open_jobs().is_empty() {
-            self.out.push(Out::Exit);
-        } else {
-            self.ask(self.quit_question(), Asking::Quit);
-        }
-    }
-
-    fn ask(&mut self, text: String, kind: Asking) {
+    pub(super) fn ask(&mut self, text: String, kind: Asking) {
         self.overlay = Some(Overlay::Question(Question { text, kind, drawn: None }));
     }
 
     fn overlay_key(&mut self, key: KeyEvent, chord: Chord, read: Instant, now_ms: u64) {
         let is = |name: &str| Chord::parse(name) == Some(chord);
-        let idle = self.open_jobs().is_empty();
         match &mut self.overlay {
             Some(Overlay::Help(help)) => {
                 let stays = help.key(chord);
@@ -437,25 +420,16 @@ impl Shell {
                         self.overlay = None;
                         self.effect(effect, now_ms);
                     }
-                    Asking::Quit if is("s") || is("enter") && idle => {
-                        self.overlay = None;
-                        self.leave();
+                    Asking::Quit => {
+                        if self.quit_key(is("enter"), is("s")) {
+                            self.overlay = None;
+                        }
                     }
                     _ => {}
                 }
             }
             None => {}
         }
-    }
-
-    /// Stops and saves what runs, and leaves when the engine says that all is done.
-    fn leave(&mut self) {
-        if self.open_jobs().is_empty() {
-            self.out.push(Out::Exit);
-            return;
-        }
-        self.leaving = true;
-        self.out.push(Out::Command(Command::Shutdown));
     }
 
     fn preview(&mut self) {
@@ -566,7 +540,7 @@ impl Shell {
 
     /// Does what a pane asks for.
     pub fn effect(&mut self, effect: Effect, now_ms: u64) {
-        let changes = matches!(&effect, Effect::Start { .. } | Effect::Signal(..) | Effect::Load(Load::Write { .. }));
+        let changes = matches!(&effect, Effect::Start { .. } | Effect::Signal(..) | Effect::Move(..) | Effect::Load(Load::Write { .. }));
         if self.readonly && changes {
             if let Effect::Start { ticket, .. } = &effect {
                 self.world.refused.insert(*ticket, "read-only: start the workbench without --readonly to generate or train".into());
@@ -578,6 +552,7 @@ impl Shell {
                 self.world.asked.insert(ticket, spec.clone());
                 self.out.push(Out::Command(Command::Start { ticket, spec }));
             }
+            Effect::Move(job, by) => self.out.push(Out::Command(Command::Move { job, by })),
             Effect::Signal(job, signal) => self.out.push(Out::Command(Command::Signal { job, signal })),
             Effect::Go(id) => {
                 self.go(id, now_ms);
@@ -599,7 +574,7 @@ impl Shell {
         }
     }
 
-    fn say(&mut self, text: String, now_ms: u64) {
+    pub(super) fn say(&mut self, text: String, now_ms: u64) {
         self.toast = Some((crate::text::visible(&text, false).into_owned(), now_ms + TOAST_MS));
     }
 
@@ -658,7 +633,7 @@ impl Shell {
     }
 }
 
-fn is_generation(job: &Job) -> bool {
+pub(super) fn is_generation(job: &Job) -> bool {
     job.kind == "generate" && job.ended.is_none()
 }
 

@@ -26,6 +26,8 @@ pub enum Load {
     Estimate { ticket: u64, recipe: String, base: PathBuf },
     /// The text of a recipe file (or `sample:NAME`, one that is built into the program).
     Recipe { ticket: u64, path: PathBuf },
+    /// What happened while nobody watched; told once unless it is kept.
+    Away { keep: bool },
     /// Write text to a file of the project (a transcript, a recipe).
     Write { path: PathBuf, text: String },
 }
@@ -44,12 +46,20 @@ pub enum Loaded {
         ticket: u64,
         result: Result<RecipeText, String>,
     },
+    Away(Away),
     Wrote(PathBuf),
     /// A request that could not be met, in one line that names the thing and the remedy.
     Failed {
         what: Load,
         why: String,
     },
+}
+
+/// What happened while nobody watched: when the last person left, and a line for each run that moved since.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Away {
+    pub since_ms: u64,
+    pub lines: Vec<String>,
 }
 
 /// What a recipe would need.
@@ -79,6 +89,8 @@ pub struct World {
     pub version: String,
     /// Whether an engine is at the other end.
     pub connected: bool,
+    /// Whether jobs go on when this screen goes.
+    pub outlives: bool,
     pub jobs: BTreeMap<JobId, Job>,
     /// Tickets that were answered.
     pub tickets: BTreeMap<u64, JobId>,
@@ -163,6 +175,12 @@ impl World {
     pub fn running(&self) -> Option<&Job> {
         let open = || self.jobs.values().filter(|j| j.ended.is_none());
         open().find(|j| j.run.is_some()).or_else(|| open().next_back())
+    }
+
+    /// The run that a job trains, if it has begun, and the step it is at.
+    pub fn reached(&self, job: &Job) -> (Option<String>, u64) {
+        let step = job.run.as_ref().and_then(|run| self.runs.get(run)).map_or(0, |run| run.step);
+        (job.run.clone(), step)
     }
 
     /// The run that trains now.

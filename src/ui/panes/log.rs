@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 use crate::report::{JobState, Level, Signal};
 use crate::text::visible;
 use crate::ui::keymap::{Action, Binding};
-use crate::ui::pane::{Context, Effect, Pane, Show};
+use crate::ui::pane::{Context, Effect, Hint, Pane, Show};
 use crate::ui::theme::Theme;
 use crate::ui::widgets::{self, field::Field};
 use crate::ui::world::{Ended, Job, LogLine, World};
@@ -19,6 +19,8 @@ const BINDINGS: &[Binding] = &[
     Binding { action: "log.open", keys: "enter", label: "open", help: "Open the run of this job in Train.", footer: true },
     Binding { action: "log.pause", keys: "p", label: "pause", help: "Pause this job, or let it go on.", footer: true },
     Binding { action: "log.stop", keys: "s", label: "stop", help: "Save what this job has, and end it. Asks first.", footer: true },
+    Binding { action: "log.earlier", keys: "K|shift-up", label: "earlier", help: "Move this waiting job towards the head of the line.", footer: true },
+    Binding { action: "log.later", keys: "J|shift-down", label: "later", help: "Move this waiting job back in the line.", footer: true },
     Binding { action: "log.filter", keys: "/", label: "filter", help: "Show only the lines that contain a text.", footer: true },
     Binding { action: "log.focus", keys: "tab|shift-tab", label: "jobs/log", help: "Move between the jobs and the log.", footer: true },
     Binding { action: "log.down", keys: "j|down", label: "down", help: "The next job or line.", footer: false },
@@ -44,9 +46,17 @@ pub struct Log {
 }
 
 impl Log {
-    /// Newest first.
+    /// What runs, what waits in the order of the line, then what is over, newest first. Generations that went well
+    /// are seen where they were asked for.
     fn jobs<'a>(&self, world: &'a World) -> Vec<&'a Job> {
-        world.jobs.values().rev().collect()
+        let quiet = |j: &Job| j.kind == "generate" && !matches!(j.ended, None | Some(Ended::Failed { .. }));
+        let mut jobs: Vec<&Job> = world.jobs.values().rev().filter(|j| !quiet(j)).collect();
+        jobs.sort_by_key(|j| match (&j.ended, j.state) {
+            (Some(_), _) => (2, 0),
+            (None, JobState::Waiting) => (1, place(j).unwrap_or(u64::MAX)),
+            (None, _) => (0, 0),
+        });
+        jobs
     }
 
     fn lines<'a>(&self, world: &'a World) -> Vec<&'a LogLine> {
@@ -64,7 +74,8 @@ impl Log {
             let len = self.lines(world).len();
             (&mut self.line, len, -by)
         } else {
-            (&mut self.job, world.jobs.len(), by)
+            let len = self.jobs(world).len();
+            (&mut self.job, len, by)
         };
         *at = at.saturating_add_signed(by).min(len.saturating_sub(1));
     }
@@ -76,6 +87,11 @@ impl Log {
             Some(job) => vec![act(job)],
         }
     }
+}
+
+/// The place of a job that waits for the device, from 1.
+fn place(job: &Job) -> Option<u64> {
+    job.facts.get("place").and_then(serde_json::Value::as_u64).filter(|_| job.ended.is_none() && job.state == JobState::Waiting)
 }
 
 fn name(job: &Job) -> String {
@@ -98,7 +114,10 @@ fn standing(job: &Job, theme: &Theme) -> (&'static str, String, Style) {
             ("●", format!("running{}", progress.unwrap_or_default()), theme.good)
         }
         (None, JobState::Paused) => ("‖", because("paused", &job.why), theme.warning),
-        (None, JobState::Waiting) => ("○", because("waiting", &job.why), theme.dim),
+        (None, JobState::Waiting) => {
+            let line = place(job).map_or("waiting".to_string(), |n| format!("waiting, number {n} in line"));
+            ("○", because(&line, &job.why), theme.dim)
+        }
     }
 }
 
@@ -119,12 +138,29 @@ impl Pane for Log {
         BINDINGS
     }
 
+    fn hints(&self, world: &World) -> Vec<Hint> {
+        let mut hints = Vec::new();
+        if let Some(job) = self.selected(world).filter(|_| !self.in_log) {
+            hints.extend(job.run.is_some().then_some(("log.open", "open")));
+            if job.ended.is_none() {
+                let pause = if job.state == JobState::Paused { "go on" } else { "pause" };
+                hints.extend((job.kind == "train" && job.state != JobState::Waiting).then_some(("log.pause", pause)));
+                hints.push(("log.stop", "stop"));
+            }
+            let line = world.jobs.values().filter(|j| place(j).is_some()).count();
+            hints.extend((place(job).is_some() && line > 1).then_some(("log.earlier", "earlier")));
+            hints.extend((place(job).is_some() && line > 1).then_some(("log.later", "later")));
+        }
+        hints.extend([("log.filter", "filter"), ("log.focus", if self.in_log { "to the jobs" } else { "to the log" })]);
+        hints
+    }
+
     fn explain(&self, world: &World) -> String {
         let open = world.jobs.values().filter(|j| j.ended.is_none()).count();
         let failed = world.jobs.values().filter(|j| matches!(j.ended, Some(Ended::Failed { .. }))).count();
         format!(
-            "# What this shows\nA job is one thing the engine is doing: training a run, generating text, making a tokenizer. Above are the jobs since \
-             weightroom was opened, newest first: {} so far, {open} not over, {failed} failed. Below is the log, the lines that jobs and the \
+            "# What this shows\nA job is one thing the engine is doing: training a run, generating text, making a tokenizer. Above are the jobs of \
+             the engine: what runs, what waits in line, then what is over, newest first: {} so far, {open} not over, {failed} failed. Below is the log, the lines that jobs and the \
              workbench wrote.\n\n# Why it matters\nOnly one job uses the processor at a time, so that its speed means something; others wait for it. \
              A job that fails takes nothing with it: its cause is told here with what usually helps, and a run that was saved can go on from its \
              last checkpoint.\n\n# What you can do\nPause a job, let it go on, or stop it: stopping saves first. In a training run the same keys work \
@@ -143,6 +179,18 @@ impl Pane for Log {
             "log.top" => self.step(world, isize::MIN / 2),
             "log.end" => self.step(world, isize::MAX / 2),
             "log.focus" => self.in_log = !self.in_log,
+            "log.earlier" | "log.later" => {
+                let by = if action == "log.later" { 1 } else { -1 };
+                let Some(job) = self.selected(world).filter(|j| place(j).is_some()) else {
+                    return vec![Effect::Toast("only a job that waits in the line can be moved".into())];
+                };
+                let last = world.jobs.values().filter_map(place).max().unwrap_or(1);
+                let at = place(job).unwrap_or(1) as i64;
+                let moved = (at + by).clamp(1, last as i64) - at;
+                // The selection goes with the job.
+                self.job = self.job.saturating_add_signed(moved as isize);
+                return vec![Effect::Move(job.id, moved)];
+            }
             "log.zoom" => self.zoomed = !self.zoomed,
             "log.filter" => (self.editing, self.in_log) = (true, true),
             "log.pause" => {
@@ -202,8 +250,8 @@ impl Pane for Log {
                 let (jobs, _) = self.places(area, cx.world);
                 self.in_log = event.row >= jobs.bottom();
                 if !self.in_log && event.row > jobs.y {
-                    let first = widgets::window(self.job, cx.world.jobs.len(), usize::from(jobs.height.saturating_sub(2)));
-                    self.job = (first + usize::from(event.row - jobs.y - 1)).min(cx.world.jobs.len().saturating_sub(1));
+                    let first = widgets::window(self.job, self.jobs(cx.world).len(), usize::from(jobs.height.saturating_sub(2)));
+                    self.job = (first + usize::from(event.row - jobs.y - 1)).min(self.jobs(cx.world).len().saturating_sub(1));
                 }
             }
             _ => {}
@@ -240,7 +288,7 @@ impl Log {
             (true, true) => (none, area),
             (true, false) => (area, none),
             _ => {
-                let rows = (world.jobs.len() as u16).clamp(2, (area.height / 2).max(3)) + 2;
+                let rows = (self.jobs(world).len() as u16).clamp(2, (area.height / 2).max(3)) + 2;
                 let [jobs, log] = Layout::vertical([Constraint::Length(rows), Constraint::Min(3)]).areas(area);
                 (jobs, log)
             }

@@ -19,8 +19,8 @@ impl World {
     pub fn fold(&mut self, up: Up) {
         self.revision += 1;
         match up {
-            Up::Hello { version, device, threads, .. } => {
-                (self.version, self.device, self.threads) = (version, device, threads);
+            Up::Hello { version, device, threads, outlives, .. } => {
+                (self.version, self.device, self.threads, self.outlives) = (version, device, threads, outlives);
                 self.connected = true;
             }
             Up::Started { ticket, job } => {
@@ -34,7 +34,26 @@ impl World {
                 self.refused.insert(ticket, why);
             }
             Up::Events(events) => events.into_iter().for_each(|event| self.event(event)),
-            Up::Bye => self.connected = false,
+            Up::Told(what) => self.say(None, 0, Level::Info, what),
+            Up::Bye => self.break_off(),
+        }
+    }
+
+    /// The engine is gone, and with it every job that had not ended; what a run has on disk is read again.
+    fn break_off(&mut self) {
+        self.connected = false;
+        self.asked.clear();
+        let mut lost = Vec::new();
+        for job in self.jobs.values_mut().filter(|j| j.ended.is_none()) {
+            let cause = "the engine broke off".to_string();
+            job.ended = Some(Ended::Failed { cause, hint: "a run goes on from its last checkpoint: r in Train".into() });
+            lost.push((job.id, job.run.clone().unwrap_or_else(|| job.title.clone())));
+        }
+        for (job, name) in lost {
+            self.say(Some(job), 0, Level::Error, format!("the engine broke off, and {name} with it"));
+            if let Some(run) = self.runs.get_mut(&name) {
+                (run.job, run.state, run.elsewhere, run.stale) = (None, None, false, true);
+            }
         }
     }
 
@@ -137,6 +156,11 @@ impl World {
             }
             Loaded::Recipe { ticket, result } => {
                 self.recipes.insert(ticket, result);
+            }
+            Loaded::Away(away) => {
+                for line in away.lines {
+                    self.say(None, away.since_ms, Level::Info, format!("while you were away: {line}"));
+                }
             }
             Loaded::Wrote(path) => self.say(None, 0, Level::Info, format!("wrote {}", path.display())),
             Loaded::Failed { what, why } => {

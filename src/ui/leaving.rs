@@ -1,0 +1,125 @@
+//! Leaving and coming back: what quitting asks, what it stops, what an engine that broke off means, and the line that
+//! tells what happened while nobody watched. Deliberately not here: the engine process and the files (`engine::link`, `loader`).
+
+use super::pane::{Effect, Show};
+use super::shell::{Asking, Out, Shell, is_generation};
+use super::widgets;
+use super::world::{Away, Job};
+use crate::engine::protocol::Command;
+use crate::report::{JobId, Signal};
+use crate::spec::{JobSpec, TrainSpec};
+
+impl Shell {
+    /// Jobs that are worth a question when one quits.
+    pub(super) fn open_jobs(&self) -> Vec<&Job> {
+        self.world.jobs.values().filter(|j| j.ended.is_none() && !is_generation(j)).collect()
+    }
+
+    pub(super) fn quit_question(&self) -> String {
+        let name = |j: &&Job| j.run.clone().unwrap_or_else(|| j.title.clone());
+        match self.open_jobs().as_slice() {
+            [] => "Leave weightroom?".into(),
+            [one] if one.kind == "train" => format!("{} is training.", name(one)),
+            [one] => format!("{} is running.", name(one)),
+            many => format!("{} and {} more are running.", many.first().map(name).unwrap_or_default(), many.len() - 1),
+        }
+    }
+
+    /// What the keys of the quit question do now.
+    pub(super) fn quit_keys(&self) -> &'static [(&'static str, &'static str)] {
+        match (self.open_jobs().is_empty(), self.world.outlives, self.readonly) {
+            (true, ..) => &[("Enter", " leaves")],
+            (false, true, true) => &[("Enter", " leaves it running")],
+            (false, true, false) => &[("Enter", " leaves it running"), ("s", " saves and stops")],
+            (false, false, _) => &[("s", " saves and stops")],
+        }
+    }
+
+    /// Quits at once when there is nothing to decide; asks otherwise.
+    pub(super) fn quit(&mut self) {
+        if self.open_jobs().is_empty() {
+            self.out.push(Out::Exit);
+        } else {
+            self.ask(self.quit_question(), Asking::Quit);
+        }
+    }
+
+    /// Leaves, and lets everything go on; where it would not go on, asks.
+    pub(super) fn detach(&mut self) {
+        if self.world.outlives {
+            self.out.push(Out::Exit);
+        } else {
+            self.quit();
+        }
+    }
+
+    /// A key on the quit question; false where it means nothing there.
+    pub(super) fn quit_key(&mut self, enter: bool, stop: bool) -> bool {
+        let idle = self.open_jobs().is_empty();
+        if enter && (idle || self.world.outlives) {
+            self.out.push(Out::Exit);
+        } else if stop && !(self.readonly && self.world.outlives) {
+            self.stop_and_leave();
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Stops and saves what runs, and leaves when the engine says that all is done.
+    fn stop_and_leave(&mut self) {
+        let open: Vec<JobId> = self.open_jobs().iter().map(|j| j.id).collect();
+        if open.is_empty() {
+            self.out.push(Out::Exit);
+            return;
+        }
+        self.leaving = true;
+        if self.world.outlives {
+            // Other screens may look at the same engine; it ends by itself when nobody does.
+            self.out.extend(open.into_iter().map(|job| Out::Command(Command::Signal { job, signal: Signal::Stop })));
+        } else {
+            self.out.push(Out::Command(Command::Shutdown));
+        }
+    }
+
+    /// The engine ended and its jobs did not: says so, and offers to go on with the run that was in training.
+    pub(super) fn broke_off(&mut self, lost: Vec<(Option<String>, u64)>, now_ms: u64) {
+        let waiting = lost.iter().filter(|(run, _)| run.is_none()).count();
+        let also = if waiting == 0 { String::new() } else { format!(" {waiting} more that only waited will have to be started again.") };
+        let Some((run, step)) = lost.into_iter().find_map(|(run, step)| Some((run?, step))) else {
+            return self.say("the engine broke off; the next job starts a new one".into(), now_ms);
+        };
+        let text = format!("The engine broke off while {run} was at step {}.{also}", widgets::grouped(step));
+        let hint = "it can go on from its last checkpoint";
+        if self.readonly || self.overlay.is_some() {
+            return self.say(format!("{text} {hint}: r in Train"), now_ms);
+        }
+        let spec = JobSpec::new("train", &TrainSpec { resume: Some(run.clone()), ..TrainSpec::default() });
+        let then = Effect::Start { ticket: self.world.ticket(), spec };
+        self.go("train", now_ms);
+        self.effect(Effect::Open("train", Show::Named(run)), now_ms);
+        self.ask(format!("{text} Go on from its last checkpoint?"), Asking::Confirm(Box::new(then)));
+    }
+
+    /// Opens a run in Train.
+    pub fn show_run(&mut self, run: String, now_ms: u64) {
+        self.out.push(Out::Load(super::world::Load::Run(run.clone())));
+        self.effect(Effect::Open("train", Show::Named(run)), now_ms);
+    }
+
+    /// Tells what happened while nobody watched.
+    pub(super) fn came_back(&mut self, away: &Away, now_ms: u64) {
+        if away.lines.is_empty() {
+            return;
+        }
+        let time = widgets::duration(now_ms.saturating_sub(away.since_ms));
+        self.say(format!("away {time}: {}", away.lines.join(" · ")), now_ms);
+        // It is read by somebody who has just sat down.
+        if let Some((_, until)) = &mut self.toast {
+            *until += AWAY_MS;
+        }
+    }
+}
+
+/// How much longer than other lines the summary stays.
+const AWAY_MS: u64 = 16_000;

@@ -114,7 +114,7 @@ fn a_run_trains_to_its_end_and_its_model_answers() {
     both(|f| {
         let job = f.train("tiny", 12);
         let Report::Finished { stopped: false, summary } = f.end(job) else { panic!("{:?}", f.seen.last()) };
-        assert!(summary.contains("tiny") && summary.contains("step 12") && summary.contains("validation loss"), "{summary}");
+        assert!(summary.contains("tiny") && summary.contains("step 12") && summary.contains("(whole split)"), "{summary}");
         let job = f.generate("tiny", 9);
         assert!(matches!(f.end(job), Report::Finished { stopped: false, .. }));
         assert_eq!(f.tokens(job), 9);

@@ -6,10 +6,12 @@
 use proptest::prelude::*;
 use ratatui::style::Modifier;
 use weightroom::engine::protocol::{Command, Up};
-use weightroom::report::{JobId, JobState, Level, Report, Signal, Values};
+use weightroom::report::{JobId, JobState, Level, Report, SCHEMA, Signal, Values};
+use weightroom::spec::TrainSpec;
 use weightroom::ui::harness::{Harness, key, text};
 use weightroom::ui::shell::{Out, Setup};
 use weightroom::ui::theme::Theme;
+use weightroom::ui::world::{Away, Loaded};
 use weightroom::ui::{keymap, panes};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 36), (200, 60)];
@@ -109,12 +111,96 @@ fn keys_typed_ahead_never_end_a_run() {
     assert!(screen.contains("sample is training.") && screen.contains("s saves and stops") && screen.contains("Esc stays"), "{screen}");
     h.keys("esc");
     assert_eq!(h.out(), []);
-    h.keys("q s");
-    assert_eq!(h.out(), [Out::Command(Command::Shutdown)]);
+    h.keys("q");
+    assert!(h.draw().contains("Enter leaves it running"));
+    h.keys("s");
+    // Others may look at the same engine: the job is stopped, the engine is not.
+    assert_eq!(h.out(), [Out::Command(Command::Signal { job: JobId(2), signal: Signal::Stop })]);
     // It waits until what runs is saved.
     assert!(h.draw().contains("saving sample"));
     h.report(2, Report::Finished { stopped: true, summary: "saved at step 412".into() });
     assert!(h.out().contains(&Out::Exit));
+}
+
+#[test]
+fn what_outlives_the_screen_is_left_running_and_what_does_not_is_never_left_by_enter() {
+    let mut h = Harness::new(120, 36);
+    trained(&mut h);
+    assert!(h.draw().contains("safe to close"));
+    h.keys("q enter");
+    assert_eq!(h.out().last(), Some(&Out::Exit));
+
+    let mut h = Harness::new(120, 36);
+    h.up(Up::Hello { schema: SCHEMA, version: "0.1.0".into(), device: "cpu".into(), threads: 2, outlives: false });
+    trained(&mut h);
+    assert!(h.draw().contains("stops with this terminal"));
+    h.out();
+    h.keys("q enter");
+    assert_eq!(h.out(), []);
+    assert!(!h.draw().contains("leaves it running"));
+    h.keys("s");
+    assert_eq!(h.out(), [Out::Command(Command::Shutdown)]);
+}
+
+#[test]
+fn an_engine_that_breaks_off_is_told_and_its_run_is_offered_again() {
+    let mut h = Harness::new(120, 36);
+    trained(&mut h);
+    h.out();
+    h.up(Up::Bye);
+    let screen = h.draw();
+    assert!(screen.contains("The engine broke off while sample was at step 412"), "{screen}");
+    assert!(screen.contains("[Train]") && screen.contains("Enter yes"), "{screen}");
+    h.out();
+    h.keys("enter");
+    let started: Vec<TrainSpec> = h
+        .out()
+        .into_iter()
+        .filter_map(|o| if let Out::Command(Command::Start { spec, .. }) = o { serde_json::from_value(spec.params).ok() } else { None })
+        .collect();
+    assert_eq!(started[0].resume.as_deref(), Some("sample"));
+    // An engine that nobody used ends without a word to anybody.
+    let mut h = Harness::new(120, 36);
+    let before = h.draw();
+    h.up(Up::Bye);
+    assert_eq!(h.draw(), before);
+}
+
+#[test]
+fn what_others_did_and_what_happened_meanwhile_is_told() {
+    let mut h = Harness::new(120, 36);
+    trained(&mut h);
+    h.up(Up::Told("sample was paused from another terminal".into()));
+    assert!(h.draw().contains("sample was paused from another terminal"));
+    let since_ms = h.now_ms - 3 * 3_600_000;
+    h.loaded(Loaded::Away(Away { since_ms, lines: vec!["sample steps 4,120 → 9,870, best 1.84, 2 notes".into()] }));
+    let screen = h.draw();
+    assert!(screen.contains("away 3h") && screen.contains("steps 4,120 → 9,870, best 1.84, 2 notes"), "{screen}");
+}
+
+#[test]
+fn waiting_jobs_stand_in_line_and_move_in_it() {
+    let mut h = Harness::new(120, 36);
+    for job in 1..=3 {
+        h.report(job, Report::Started { kind: "train".into(), title: format!("run-{job}"), run: (job == 1).then(|| "run-1".into()) });
+        if job > 1 {
+            h.report(job, Report::State { state: JobState::Waiting, why: "the device is busy with run-1".into() });
+            h.report(job, Report::Facts([("place".to_string(), (job - 1).into())].into()));
+        }
+    }
+    h.keys("g j");
+    let screen = h.draw();
+    let at = |what: &str| screen.find(what).unwrap_or_else(|| panic!("{what} in {screen}"));
+    assert!(at("run-1") < at("run-2") && at("run-2") < at("run-3"), "{screen}");
+    assert!(screen.contains("number 2 in line"), "{screen}");
+    h.out();
+    h.keys("j j K");
+    assert_eq!(h.out(), [Out::Command(Command::Move { job: JobId(3), by: -1 })]);
+    // At the head already.
+    h.report(3, Report::Facts([("place".to_string(), 1.into())].into()));
+    h.report(2, Report::Facts([("place".to_string(), 2.into())].into()));
+    h.keys("K");
+    assert_eq!(h.out(), [Out::Command(Command::Move { job: JobId(3), by: 0 })]);
 }
 
 #[test]

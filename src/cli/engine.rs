@@ -14,6 +14,8 @@ pub fn run(args: &Engine, settings: Settings) -> Result<(), Failure> {
         host::leave_session();
     }
     // Somebody may wait for this line; nobody need.
-    host::run(&dir, settings, args.own_session.then_some(host::UNUSED), |path| drop(out::line(format!("listening at {}", out::shown(path)))))?;
+    host::run(&dir, settings, args.own_session.then_some(host::UNUSED), |path| {
+        drop(out::line(format!("listening at {}", out::shown(path))))
+    })?;
     Ok(())
 }

@@ -134,7 +134,9 @@ impl<'a> Following<'a> {
 
     /// The job's events that have come, every one and in order; none after a short while without any.
     fn next(&mut self) -> Result<Vec<Event>, Failure> {
-        let gone = || Failure::Failed("the engine ended before the job; weightroom show tells what the run has saved, train --resume goes on".into());
+        let gone = || {
+            Failure::Failed("the engine ended before the job; weightroom show tells what the run has saved, train --resume goes on".into())
+        };
         let up = match self.handle.events().recv_timeout(Duration::from_millis(50)) {
             Ok(up) => up,
             Err(RecvTimeoutError::Timeout) => return Ok(Vec::new()),

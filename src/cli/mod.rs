@@ -144,7 +144,10 @@ impl Place {
             Ok(handle) => Ok(handle),
             Err(why @ EngineError::Version(_)) => Err(why.into()),
             Err(why) => {
-                out::aside(&format!("{why}; until then the job ends with this command"));
+                // Where nothing can be written at all, the job itself says so, and how to mend it.
+                if std::fs::create_dir_all(self.project.join(".weightroom")).is_ok() {
+                    out::aside(&format!("{why}; until then the job ends with this command"));
+                }
                 self.engine()
             }
         }
@@ -172,7 +175,8 @@ fn workbench(place: &Place, args: &Args, run: Option<String>, readonly: bool) ->
     }
     let panics = place.panics.clone();
     let handle = link::open(&place.project, move || Settings { panics: panics.clone(), ..Settings::default() })?;
-    let options = crate::ui::Options { ascii: args.ascii, readonly: args.readonly || readonly, theme: args.theme.clone(), mouse: None, run };
+    let options =
+        crate::ui::Options { ascii: args.ascii, readonly: args.readonly || readonly, theme: args.theme.clone(), mouse: None, run };
     crate::ui::run(&place.project, handle, options).map_err(|e| Failure::Failed(format!("{e:#}")))
 }
 

@@ -38,7 +38,9 @@ pub fn run(place: &Place, args: &Stop) -> Result<(), Failure> {
 fn not_running(run: &RunDir) -> Failure {
     let name = visible(&run.name, false);
     if run.is_locked() {
-        return Failure::Failed(format!("{name}: it is trained by another process, outside the project's engine; stop it there with Ctrl-C"));
+        return Failure::Failed(format!(
+            "{name}: it is trained by another process, outside the project's engine; stop it there with Ctrl-C"
+        ));
     }
     Failure::Failed(format!("{name}: it is not training; weightroom runs lists how all stand"))
 }

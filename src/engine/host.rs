@@ -46,7 +46,11 @@ pub fn run(project: &Path, settings: Settings, unused: Option<Duration>, ready: 
     // The threads that say goodbye to the screens get a moment; then nobody may connect any more.
     let _ = std::fs::remove_file(&path);
     std::thread::sleep(Duration::from_millis(100));
-    if project.is_dir() { Ok(()) } else { Err(EngineError::Other(format!("{}: the project was removed; its jobs ended", project.display()))) }
+    if project.is_dir() {
+        Ok(())
+    } else {
+        Err(EngineError::Other(format!("{}: the project was removed; its jobs ended", project.display())))
+    }
 }
 
 /// Waits until the engine has ended, and ends it when it is not wanted any more.

@@ -20,7 +20,8 @@ const LOOK: Duration = Duration::from_millis(400);
 pub fn open(project: &Path, settings: impl Fn() -> Settings + Send + 'static) -> Result<Handle, EngineError> {
     let (commands, received) = channel();
     let (outlet, events) = channel();
-    let line = Line { project: project.into(), socket: socket::path_of(project), outlet, settings: Box::new(settings), far: None, watched: false };
+    let line =
+        Line { project: project.into(), socket: socket::path_of(project), outlet, settings: Box::new(settings), far: None, watched: false };
     thread("weightroom-link", move || line.run(&received))?;
     Ok(Handle { commands, events, project: project.into() })
 }

@@ -10,9 +10,9 @@ use super::widgets::grouped;
 use super::world::{Away, Ended, Estimate, Load, Loaded, RecipeText, Run};
 use crate::data::sample;
 use crate::engine::Estimator;
+use crate::report::Report;
 use crate::run::directory::{self, RunDir, RunState, Summary};
 use crate::run::read;
-use crate::report::Report;
 use crate::run::series::SeriesDir;
 use crate::text::visible;
 

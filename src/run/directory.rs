@@ -80,11 +80,7 @@ impl RunDir {
                 }
             }
             if wanted.is_some() {
-                return Err(RunError::file(
-                    &path,
-                    format!("a run named {base} exists"),
-                    format!("resume it (--resume {base}) or choose another --name"),
-                ));
+                return Err(taken(&path, &base));
             }
         }
         Err(RunError::file(runs, format!("no free name like {base}"), "choose one with --name"))
@@ -201,6 +197,17 @@ impl Lock {
         };
         write().map_err(|e| RunError::io(&run.path.join("lock"), &e))
     }
+}
+
+/// Refuses a name that a run of the project has already.
+pub fn check_free(project: &Path, name: &str) -> Result<(), RunError> {
+    check_name(name)?;
+    let path = project.join("runs").join(name);
+    if path.exists() { Err(taken(&path, name)) } else { Ok(()) }
+}
+
+fn taken(path: &Path, name: &str) -> RunError {
+    RunError::file(path, format!("a run named {name} exists"), format!("resume it (--resume {name}) or choose another --name"))
 }
 
 /// Refuses a name that could leave the directory, hide, or upset a shell.

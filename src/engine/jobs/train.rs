@@ -24,6 +24,10 @@ fn check(value: &Value, project: &Path) -> Result<String, String> {
         directory::RunDir::open(project, &run).map_err(|e| e.to_string())?;
         return Ok(run);
     }
+    if let Some(name) = &spec.name {
+        // Refused now, and not when its turn comes after hours in line.
+        directory::check_free(project, name).map_err(|e| e.to_string())?;
+    }
     parse(&spec.recipe)?;
     device::known(spec.device.as_deref()).map_err(|e| e.to_string())?;
     Ok(spec.name.unwrap_or_else(|| "a new run".into()))

@@ -159,3 +159,39 @@ fn settings_are_read_and_their_mistakes_told() {
     screen.send("J");
     screen.shows("[Jobs]");
 }
+
+#[test]
+fn a_line_that_does_not_drain_delays_frames_and_not_keys_and_the_picture_is_right_in_the_end() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[]);
+    screen.shows("safe to close");
+    screen.hold(true);
+    // Many screens' worth of frames and many keys, while nothing is read at this end.
+    for _ in 0..60 {
+        screen.send("?");
+        std::thread::sleep(Duration::from_millis(2));
+        screen.send("\x1b[B\x1b[B?gj\x0cgl\x0cgt\x0c");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let stalled = screen.memory_kb();
+    for _ in 0..300 {
+        screen.send("gj\x0cgt\x0c");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(screen.memory_kb() < stalled + 8 * 1024, "{} kB, then {} kB", stalled, screen.memory_kb());
+    // A question asked now is seen by nobody: what is typed at it does nothing.
+    screen.send("gl");
+    let before = screen.raw.len();
+    screen.hold(false);
+    screen.shows("[Life]");
+    screen.read_for(Duration::from_millis(300));
+    // Frames that nobody could have seen were never written.
+    assert!(screen.raw.len() - before < 200_000, "{} bytes", screen.raw.len() - before);
+    let seen = screen.contents();
+    screen.send("\x0c");
+    screen.read_for(Duration::from_millis(500));
+    assert_eq!(screen.contents(), seen, "a full repaint changes nothing");
+    screen.send("q");
+    assert!(screen.ended().success());
+    screen.assert_restored();
+}

@@ -9,6 +9,7 @@ mod input;
 pub mod keymap;
 mod leaving;
 pub mod loader;
+mod outlet;
 mod palette;
 pub mod pane;
 pub mod panes;
@@ -31,6 +32,7 @@ use crate::engine::Handle;
 use crate::engine::protocol::{Command, Up};
 use config::Config;
 use loader::Loader;
+use outlet::{Drained, Outlet};
 use shell::{Out, Setup, Shell};
 use terminal::Screen;
 use theme::{Depth, Theme};
@@ -39,6 +41,8 @@ use world::{Loaded, World};
 /// Frames of numbers come at most this often; of streaming text at the second rate.
 const DATA_MS: u64 = 90;
 const STREAM_MS: u64 = 33;
+/// How long a line that does not drain is waited for before the terminal is given back.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How long a closing engine may take to save what it has.
 const SAVING: Duration = Duration::from_secs(30);
 
@@ -60,6 +64,8 @@ enum Message {
     EngineGone,
     Loaded(Loaded),
     Signal(i32),
+    /// What was drawn has left for the terminal.
+    Drained(Instant),
     /// Another thread panicked.
     Panic(String),
 }
@@ -99,15 +105,25 @@ pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>,
     };
     spawn_sources(&sender, events)?;
     let output = std::fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let to = sender.clone();
+    let outlet = Outlet::spawn(output, move |told| {
+        // Nobody is there any more where the terminal is gone: the same as a hang-up.
+        let _ = to.send(match told {
+            Drained::At(at) => Message::Drained(at),
+            Drained::Gone => Message::Signal(SIGHUP),
+        });
+    })?;
     let hook = PanicHook::install(sender);
     terminal::enter(mouse)?;
     let session = Session;
-    let terminal = Terminal::new(Screen::new(output, depth, None))?;
+    let terminal = Terminal::new(Screen::new(outlet, depth, None))?;
     if let Some(run) = options.run {
         shell.show_run(run, now_ms());
     }
-    let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false };
+    let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false, drew: Instant::now() };
     let result = driver.drive(&complaints);
+    // The last frame and the farewell do not mix.
+    driver.terminal.backend().out().settle(SETTLE);
     drop(session);
     drop(hook);
     driver.close();
@@ -128,12 +144,14 @@ impl Drop for Session {
 
 struct Driver {
     shell: Shell,
-    terminal: Terminal<Screen<std::fs::File>>,
+    terminal: Terminal<Screen<Outlet>>,
     messages: Receiver<Message>,
     commands: Sender<Command>,
     loader: Loader,
     mouse: bool,
     signalled: bool,
+    /// When the newest frame was begun.
+    drew: Instant,
 }
 
 impl Driver {
@@ -144,35 +162,35 @@ impl Driver {
         }
         self.draw()?;
         let mut last = Instant::now();
-        // Whether something came in that no frame shows yet.
-        let mut stale = false;
+        // Whether something came in that no frame shows yet, and whether it should be seen at once.
+        let (mut stale, mut urgent) = (false, false);
         loop {
+            // While a frame is on its way nothing is drawn, so nothing is due: the next message is that it has left.
+            let blocked = !self.terminal.backend().out().is_empty();
             let pause = Duration::from_millis(if self.shell.streams() { STREAM_MS } else { DATA_MS });
             let wake = self.shell.wakes(now_ms()).map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
             let due = stale.then(|| pause.saturating_sub(last.elapsed()));
-            let first = match due.into_iter().chain(wake).min() {
+            let first = match due.into_iter().chain(wake).min().filter(|_| !blocked) {
                 None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(wait) => self.messages.recv_timeout(wait),
             };
-            let mut urgent = false;
             match first {
                 Ok(message) => {
-                    urgent |= self.take(message)?;
-                    stale = true;
-                    while let Ok(message) = self.messages.try_recv() {
+                    for message in std::iter::once(message).chain(std::iter::from_fn(|| self.messages.try_recv().ok())).collect::<Vec<_>>() {
+                        stale |= !matches!(message, Message::Drained(_));
                         urgent |= self.take(message)?;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => urgent = wake.is_some_and(|w| w <= pause) && !stale,
+                Err(RecvTimeoutError::Timeout) => urgent |= wake.is_some_and(|w| w <= pause) && !stale,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             if self.signalled || self.perform()? {
                 return Ok(());
             }
-            if urgent || (stale && last.elapsed() >= pause) {
+            if (urgent || (stale && last.elapsed() >= pause)) && self.terminal.backend().out().is_empty() {
                 self.draw()?;
                 last = Instant::now();
-                stale = false;
+                (stale, urgent) = (false, false);
             }
         }
     }
@@ -195,6 +213,7 @@ impl Driver {
             }
             Message::Signal(SIGTERM | SIGHUP | SIGINT) => self.signalled = true,
             Message::Signal(SIGTSTP) => {
+                self.terminal.backend().out().settle(SETTLE);
                 terminal::leave();
                 // Stops the whole process; the next line runs when `fg` lets it go on.
                 signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
@@ -204,6 +223,12 @@ impl Driver {
             Message::Signal(SIGCONT) => {
                 self.retake()?;
                 return Ok(true);
+            }
+            // Of an earlier frame it says nothing about what the newest one asks.
+            Message::Drained(at) => {
+                if at >= self.drew {
+                    self.shell.drawn(at);
+                }
             }
             // The next frame asks for the size.
             Message::Signal(SIGWINCH) => return Ok(true),
@@ -245,7 +270,7 @@ impl Driver {
                 }
                 Out::Mouse(on) => {
                     self.mouse = on;
-                    terminal::set_mouse(on)?;
+                    self.terminal.backend_mut().write_raw(terminal::mouse_sequence(on))?;
                 }
                 Out::Suspend => suspend()?,
                 Out::Redraw => {
@@ -260,8 +285,12 @@ impl Driver {
 
     fn draw(&mut self) -> color_eyre::Result<()> {
         let now = now_ms();
+        self.drew = Instant::now();
         self.terminal.draw(|frame| self.shell.draw(frame, now))?;
-        self.shell.drawn(Instant::now());
+        if self.terminal.backend().out().is_empty() {
+            // The terminal shows it already.
+            self.shell.drawn(Instant::now());
+        }
         Ok(())
     }
 

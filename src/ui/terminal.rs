@@ -34,11 +34,9 @@ pub fn leave() {
     let _ = crossterm::terminal::disable_raw_mode();
 }
 
-/// Turns mouse reports on or off; off gives selection back to the terminal.
-pub fn set_mouse(on: bool) -> io::Result<()> {
-    let mut out = io::stdout();
-    out.write_all(if on { MOUSE_ON } else { MOUSE_OFF }.as_bytes())?;
-    out.flush()
+/// The sequence that turns mouse reports on or off; off gives selection back to the terminal.
+pub fn mouse_sequence(on: bool) -> &'static str {
+    if on { MOUSE_ON } else { MOUSE_OFF }
 }
 
 /// The sequence that puts `text` on the clipboard of the terminal that shows us (OSC 52), wrapped for tmux where needed.
@@ -98,6 +96,11 @@ impl<W: Write> Screen<W> {
     /// `size`: none asks the terminal.
     pub fn new(out: W, depth: Depth, size: Option<Size>) -> Self {
         Self { out, frame: Vec::new(), depth, pen: Pen::PLAIN, at: None, cursor_shown: false, size, width: std::cell::Cell::new(0) }
+    }
+
+    /// Where the bytes go.
+    pub fn out(&self) -> &W {
+        &self.out
     }
 
     /// Writes a sequence that is not part of a frame (a yank, a notification).

@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ pub struct Pty {
     master: Box<dyn MasterPty + Send>,
     writer: Box<dyn Write + Send>,
     chunks: Receiver<Vec<u8>>,
+    held: Arc<AtomicBool>,
 }
 
 impl Pty {
@@ -40,20 +43,37 @@ impl Pty {
         let mut reader = pty.master.try_clone_reader().unwrap();
         let writer = pty.master.take_writer().unwrap();
         let (send, chunks) = channel();
+        let held = Arc::new(AtomicBool::new(false));
+        let holds = held.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 65536];
             while let Ok(n @ 1..) = reader.read(&mut buffer) {
                 if send.send(buffer[..n].to_vec()).is_err() {
                     return;
                 }
+                while holds.load(Ordering::Acquire) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
         });
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
         let parser = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
-        let mut screen = Self { child, parser, raw: Vec::new(), master: pty.master, writer, chunks };
+        let mut screen = Self { child, parser, raw: Vec::new(), master: pty.master, writer, chunks, held };
         screen.until("a first frame", |s| s.raw.windows(8).any(|w| w == b"\x1b[?2026l"));
         screen
+    }
+
+    /// Reads nothing more from the terminal, until it is let go: a line that does not drain.
+    pub fn hold(&self, hold: bool) {
+        self.held.store(hold, Ordering::Release);
+    }
+
+    /// Resident memory of the process.
+    pub fn memory_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.process_id().unwrap())).unwrap_or_default();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
     }
 
     pub fn contents(&self) -> String {

@@ -39,6 +39,8 @@ struct Measured {
     rows: u16,
     first_frame_ms: f64,
     first_frame_bytes: usize,
+    /// From the start of a second screen to its first frame that shows the training under way.
+    attached_ms: f64,
     idle_seconds: f64,
     idle_bytes: usize,
     live_seconds: f64,
@@ -52,6 +54,8 @@ struct Measured {
     key_to_frame_p50_ms: f64,
     key_to_frame_p99_ms: f64,
     key_to_frame_max_ms: f64,
+    /// Resident memory of the screen's process; none where the system does not tell.
+    screen_memory_mb: Option<f64>,
     /// Whether the terminal's modes were as before after quitting.
     restored: bool,
 }
@@ -93,6 +97,7 @@ fn live(project: &Path, args: &Args) -> Result<Measured, Failure> {
     // The experiment of two depths trains two models after each other: longer than the watch on any machine.
     screen.type_keys("jj\r")?;
     screen.until("the first steps of training", Duration::from_secs(120), |s| s.contains("tok/s"))?;
+    let attached_ms = attach(project, args)?;
     screen.watch(Duration::from_secs(1));
     let (bytes, frames, began) = (screen.bytes, screen.frames, Instant::now());
     screen.watch(Duration::from_secs(args.seconds.max(1)));
@@ -116,6 +121,7 @@ fn live(project: &Path, args: &Args) -> Result<Measured, Failure> {
     latencies.sort_by(f64::total_cmp);
     let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q).round() as usize];
 
+    let screen_memory_mb = screen.memory_mb();
     screen.watch(Duration::from_millis(300));
     screen.type_keys("q")?;
     if screen.until("the question", Duration::from_secs(5), |s| s.contains("saves and stops")).is_ok() {
@@ -127,6 +133,7 @@ fn live(project: &Path, args: &Args) -> Result<Measured, Failure> {
         rows: args.rows,
         first_frame_ms: 0.0,
         first_frame_bytes: 0,
+        attached_ms,
         idle_seconds: idle.as_secs_f64(),
         idle_bytes,
         live_seconds: seconds,
@@ -139,8 +146,26 @@ fn live(project: &Path, args: &Args) -> Result<Measured, Failure> {
         key_to_frame_p50_ms: quantile(0.5),
         key_to_frame_p99_ms: quantile(0.99),
         key_to_frame_max_ms: quantile(1.0),
+        screen_memory_mb,
         restored: screen.restored(),
     })
+}
+
+/// A second screen on the same project: how long until it shows the training that is under way.
+fn attach(project: &Path, args: &Args) -> Result<f64, Failure> {
+    let mut times = Vec::new();
+    for _ in 0..args.starts.max(1) {
+        let mut second = Screen::open(project, args)?;
+        let began = second.began;
+        let at = second.until("the training under way", Duration::from_secs(20), |s| s.contains("tok/s"))?;
+        times.push(millis(at - began));
+        second.type_keys("q")?;
+        second.until("the question", Duration::from_secs(5), |s| s.contains("leaves it running"))?;
+        second.type_keys("\r")?;
+        second.ended(Duration::from_secs(10))?;
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
 }
 
 fn tell(m: &Measured, json: bool) -> std::io::Result<()> {
@@ -159,6 +184,10 @@ fn tell(m: &Measured, json: bool) -> std::io::Result<()> {
         "key to frame      p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms over {} keys while training",
         m.key_to_frame_p50_ms, m.key_to_frame_p99_ms, m.key_to_frame_max_ms, m.keys
     ))?;
+    out::line(format!("second screen     {:.1} ms (median) to a frame with the training under way", m.attached_ms))?;
+    if let Some(memory) = m.screen_memory_mb {
+        out::line(format!("screen's memory   {memory:.1} MB"))?;
+    }
     out::line(format!("terminal restored {}", if m.restored { "yes" } else { "NO" }))
 }
 
@@ -268,6 +297,12 @@ impl Screen {
                 }
             }
         }
+    }
+
+    fn memory_mb(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.process_id()?)).ok()?;
+        let kb: f64 = status.lines().find(|l| l.starts_with("VmRSS:"))?.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kb / 1024.0)
     }
 
     fn contains(&self, text: &str) -> bool {

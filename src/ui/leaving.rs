@@ -101,6 +101,14 @@ impl Shell {
         self.ask(format!("{text} Go on from its last checkpoint?"), Asking::Confirm(Box::new(then)));
     }
 
+    /// The end of a job with what another screen did to it a moment before, which the line of the end would hide.
+    pub(super) fn by_whom(&mut self, end: String, now_ms: u64) -> String {
+        match self.told.take_if(|(_, at)| now_ms.saturating_sub(*at) < 10_000) {
+            Some((what, _)) => format!("{what} · {end}"),
+            None => end,
+        }
+    }
+
     /// Opens a run in Train.
     pub fn show_run(&mut self, run: String, now_ms: u64) {
         self.out.push(Out::Load(super::world::Load::Run(run.clone())));

@@ -176,7 +176,8 @@ impl Driver {
             };
             match first {
                 Ok(message) => {
-                    for message in std::iter::once(message).chain(std::iter::from_fn(|| self.messages.try_recv().ok())).collect::<Vec<_>>() {
+                    for message in std::iter::once(message).chain(std::iter::from_fn(|| self.messages.try_recv().ok())).collect::<Vec<_>>()
+                    {
                         stale |= !matches!(message, Message::Drained(_));
                         urgent |= self.take(message)?;
                     }

@@ -94,6 +94,8 @@ pub struct Shell {
     pub(super) next: Vec<(Chord, Binding)>,
     pub(super) toast: Option<(String, u64)>,
     interrupted_at: Option<u64>,
+    /// What another screen did last, and when.
+    pub(super) told: Option<(String, u64)>,
     pub(super) leaving: bool,
     ended: BTreeSet<JobId>,
     /// Trainings that wait, or did at the last look.
@@ -126,6 +128,7 @@ impl Shell {
             next: Vec::new(),
             toast: None,
             interrupted_at: None,
+            told: None,
             leaving: false,
             ended: BTreeSet::new(),
             waited: BTreeSet::new(),
@@ -174,6 +177,9 @@ impl Shell {
         }
         if let Up::Refused { why: said, .. } | Up::Told(said) = &up {
             self.say(said.clone(), now_ms);
+        }
+        if let Up::Told(what) = &up {
+            self.told = Some((what.clone(), now_ms));
         }
         // An engine that is told to end says how its jobs ended before it goes; what is open now is lost.
         let bye = matches!(up, Up::Bye) && !self.leaving;
@@ -617,6 +623,7 @@ impl Shell {
             });
         }
         for text in messages {
+            let text = self.by_whom(text, now_ms);
             self.say(text.clone(), now_ms);
             let (wanted, command) = match &self.notify {
                 Notify::Off => (false, None),

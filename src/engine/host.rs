@@ -88,13 +88,19 @@ pub fn leave_session() {
 
 /// Connects to a project's engine, and starts one as a process of its own where none runs.
 pub fn attach_or_start(project: &Path) -> Result<Handle, EngineError> {
-    let path = socket::path_of(project);
-    match Handle::connect(&path) {
-        Err(EngineError::Other(_) | EngineError::Gone) => {
-            start_detached(project)?;
-            Handle::connect(&path)
+    // One that is just ending still holds the project for a moment: a second start then does what the first could not.
+    let mut left = 3;
+    loop {
+        let connected = Handle::connect(&socket::path_of(project));
+        if !matches!(connected, Err(EngineError::Other(_) | EngineError::Gone)) {
+            return connected;
         }
-        connected => connected,
+        left -= 1;
+        match start_detached(project) {
+            Err(error) if left == 0 => return Err(error),
+            Ok(_) if left == 0 => return connected,
+            _ => {}
+        }
     }
 }
 

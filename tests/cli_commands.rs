@@ -125,8 +125,33 @@ fn a_dry_run_starts_nothing_and_says_what_it_would_need() {
     assert!(ran.out.contains("parameters") && ran.out.contains("weight_decay = 0.1"), "{}", ran.out);
     let json: Value = serde_json::from_str(&run(dir.path(), &["train", "tiny.toml", "--dry-run", "--json"]).good().out).unwrap();
     assert!(json["estimate"]["parameters"].as_u64().unwrap() > 1000 && json["estimate"]["memory_bytes"].as_u64().unwrap() > 1000);
+    assert!(ran.out.contains("validates on the last 10 % of it") && ran.out.contains("20 steps of 64 tokens"), "{}", ran.out);
     run(dir.path(), &["train", "sample", "--dry-run"]).good();
     assert!(!dir.path().join("runs").exists());
+}
+
+#[test]
+fn a_dry_run_counts_epochs_and_refuses_what_a_training_would() {
+    let dir = project();
+    let dry = |more: &[&str]| run(dir.path(), &[&["train", "tiny.toml", "--dry-run"], more].concat());
+    let epochs = ["--set", "optim.epochs=2", "--set", "tokenizer.kind=byte"];
+    let text = std::fs::metadata(dir.path().join("text.txt")).unwrap().len();
+    let steps = (text as f64 * 0.9 * 2.0 / 64.0).ceil() as u64;
+    let json: Value = serde_json::from_str(&dry(&[&epochs[..], &["--json"]].concat()).good().out).unwrap();
+    assert!(json["estimate"]["steps"].as_u64().unwrap().abs_diff(steps) <= 1, "{steps} steps: {json}");
+    // A built-in text counts too, and its own steps are the real ones.
+    let built_in = ["--set", "data.train=sample:stories", "--set", "optim.epochs=1", "--json"];
+    let json: Value = serde_json::from_str(&dry(&built_in).good().out).unwrap();
+    assert!(json["estimate"]["steps"].as_u64().unwrap() > 1000, "{json}");
+
+    dry(&["--set", "model.context=1000000"]).bad(1, &["fewer than one window of 1,000,001"]);
+    dry(&["--set", "optim.precision=bf16"]).bad(1, &["optim.precision", "f32"]);
+    dry(&["--name", "../x"]).bad(2, &["--name", "letters"]);
+    run(dir.path(), &["train", "tiny.toml", "--name", "taken", "--set", "optim.steps=1"]).good();
+    dry(&["--name", "taken"]).bad(1, &["taken", "exists", "--resume"]);
+    // A model that fits into no machine: a warning, and the figures all the same.
+    let wide = dry(&["--set", "model.width=65536", "--set", "model.layers=512"]).good();
+    assert!(wide.err.contains("warning: it needs about") && wide.out.contains("GB of memory"), "{} {}", wide.out, wide.err);
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
         (Some(name), None) => {
             let (recipe, base, name) = prepare(&place.project, name, args)?;
             if args.dry_run {
-                return super::dry_run::run(&recipe, &base, args.json);
+                return super::dry_run::run(&place.project, &recipe, &base, &name, args.json);
             }
             TrainSpec { recipe: recipe.to_toml(), base, name: Some(name), resume: None, device: args.device.clone() }
         }

@@ -177,21 +177,6 @@ impl Config {
         params::count(self)
     }
 
-    /// Bytes of a training step at its peak in f32: weights, gradients, two moments and the activations that the
-    /// backward pass needs.
-    pub fn training_bytes(&self, batch: usize) -> u64 {
-        let tokens = (batch as u64).saturating_mul(self.context as u64);
-        let (width, q, kv, ffn) = (self.width as u64, self.q_width() as u64, self.kv_width() as u64, self.ffn as u64);
-        let projections = if self.family == Family::Gpt2 { 2 * ffn } else { 3 * ffn };
-        // Per block and token: the inputs of both norms and their outputs, queries, keys, values, attention's
-        // output, and the feed-forward's projections with their product.
-        let block = 4 * width + 2 * q + 2 * kv + projections + self.heads as u64;
-        // Beside the blocks: the embedding, the last norm and the gradient that flows back, and one chunk of logits.
-        let rest = 4 * width;
-        let floats = self.parameters().saturating_mul(4).saturating_add(tokens.saturating_mul(self.layers as u64 * block + rest));
-        floats.saturating_mul(4).saturating_add(CHUNK_BYTES)
-    }
-
     /// Floating-point operations of one training step (forward and backward) a token: 6 for every weight of a
     /// matrix product, and 6 a layer for every number of every key that a full context attends to, halved by the
     /// causal mask (Kaplan et al. 2020, appendix B, with the mask counted).
@@ -200,9 +185,6 @@ impl Config {
         6.0 * products + 6.0 * (self.layers * self.context) as f64 * self.q_width() as f64
     }
 }
-
-/// Room for the chunk of logits that the loss holds at a time.
-pub(super) const CHUNK_BYTES: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,69 @@
-//! Whether there is room for what is about to be allocated, asked before it is.
-//! Deliberately not here: measuring what is used; that is the engine's.
+//! Memory before it is allocated: what a training step will hold, and whether there is room for it.
+//! Deliberately not here: measuring what is used; that is the training's.
 
 use super::ModelError;
+use super::config::{Config, Family};
 use candle_core::{DType, Device};
+
+/// What of a training's memory the shape of the model does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Training {
+    /// Sequences of a micro-batch.
+    pub batch: usize,
+    /// Whether gradients of several micro-batches are summed, in buffers of their own.
+    pub accumulates: bool,
+    /// Numbers that the optimizer keeps for every weight.
+    pub moments: u64,
+}
+
+/// Room for the chunk of logits that the loss holds at a time, and for the packed parts of products.
+const CHUNK_BYTES: u64 = 8 << 20;
+
+impl Config {
+    /// Numbers that the tape of a forward pass keeps for every token until the backward pass comes by: the results of
+    /// all operations, since nearly each is an argument of the next one.
+    pub fn kept_per_token(&self) -> u64 {
+        let (width, q, kv, ffn) = (self.width as u64, self.q_width() as u64, self.kv_width() as u64, self.ffn as u64);
+        // The stream after either half of a block, both norms' results, attention's result and two f64 a head.
+        let mut block = 4 * width + q + 4 * self.heads as u64;
+        block += match self.family {
+            Family::Gpt2 => 3 * width + 2 * ffn,
+            // Queries and keys before and after their rotation, and values; gate, up and their product.
+            Family::Llama => 2 * q + 3 * kv + 3 * ffn,
+            Family::Qwen3 => 3 * q + 4 * kv + 3 * ffn,
+        };
+        // The embedding (gpt2: of tokens and of places, and their sum), and the last norm's result with its copy.
+        let mut rest = if self.family == Family::Gpt2 { 5 * width } else { 3 * width };
+        if self.dropout > 0.0 {
+            // What is dropped from, the mask and what is left, for both halves of a block and for the embedding.
+            block += 6 * width;
+            rest += 2 * width;
+        }
+        (self.layers as u64).saturating_mul(block).saturating_add(rest)
+    }
+
+    /// Bytes that a training step holds at its peak, in f32.
+    pub fn training_bytes(&self, training: Training) -> u64 {
+        let parameters = self.parameters();
+        let tokens = (training.batch as u64).saturating_mul(self.context as u64);
+        let (width, widest) = (self.width as u64, (3 * self.ffn as u64).max(3 * self.q_width() as u64));
+        let kept = tokens.saturating_mul(self.kept_per_token());
+        // The loss makes the gradients of the last hidden states and of the head while the whole tape stands.
+        let head = (self.vocab as u64).saturating_mul(width).saturating_mul(2);
+        let at_the_loss = kept.saturating_add(tokens.saturating_mul(2 * width)).saturating_add(head);
+        // At the other end of the backward pass every weight has its gradient, and one block's are under way.
+        let at_the_end = parameters.saturating_add(tokens.saturating_mul(2 * width + widest));
+        let held = parameters.saturating_mul(1 + training.moments + u64::from(training.accumulates));
+        held.saturating_add(at_the_loss.max(at_the_end)).saturating_mul(4).saturating_add(CHUNK_BYTES)
+    }
+}
+
+/// Bytes of memory that programs can still have; none where the system does not say.
+pub fn available() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    Some(system.available_memory()).filter(|bytes| *bytes > 0)
+}
 
 /// Fails where `elements` numbers of `dtype` cannot fit into the machine's memory. Devices with a memory of their
 /// own say so themselves.
@@ -16,12 +77,7 @@ pub fn check(elements: u64, dtype: DType, device: &Device, what: &str) -> Result
         return Ok(());
     }
     // Where the system does not say, its allocator will.
-    let Ok(mut system) = sysinfo::System::new() else { return Ok(()) };
-    system.refresh_memory();
-    let available = system.available_memory();
-    if available == 0 || needed <= available {
-        return Ok(());
-    }
+    let Some(available) = available().filter(|available| needed > *available) else { return Ok(()) };
     Err(ModelError::Config(format!(
         "{what} needs {} MB of memory and {} MB are free; choose fewer layers, a smaller width or vocabulary, or a machine with more memory",
         needed >> 20,

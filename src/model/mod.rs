@@ -5,7 +5,7 @@ pub mod config;
 pub mod decoder;
 pub mod hf;
 pub mod linear;
-mod memory;
+pub mod memory;
 pub mod ops;
 pub mod params;
 

@@ -9,3 +9,5 @@ pub mod objective;
 pub mod optim;
 mod prepare;
 pub mod schedule;
+
+pub use prepare::check_recipe;

@@ -45,7 +45,7 @@ pub(super) struct From<'a> {
 /// Reads and checks everything. The recipe's paths are absolute.
 pub(super) fn material(recipe: Recipe, from: &From, monitor: &dyn Monitor) -> Result<Material, TrainError> {
     let mut recipe = recipe;
-    check(&recipe)?;
+    check_recipe(&recipe)?;
     let init = match (&from.checkpoint, &recipe.model.init) {
         (Some(checkpoint), _) => Some(checkpoint.to_path_buf()),
         (None, Some(init)) => Some(directory::model_dir(from.project, Path::new(""), init)?),
@@ -75,7 +75,7 @@ pub(super) fn material(recipe: Recipe, from: &From, monitor: &dyn Monitor) -> Re
 }
 
 /// What no file is needed for.
-fn check(recipe: &Recipe) -> Result<(), TrainError> {
+pub fn check_recipe(recipe: &Recipe) -> Result<(), TrainError> {
     objective::find(&recipe.objective.kind)?;
     if let Some(problem) = recipe.check().into_iter().next() {
         return Err(TrainError::Other(format!("{}: {}", problem.key, problem.message)));

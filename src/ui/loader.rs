@@ -75,11 +75,7 @@ impl Worker {
                     parameters: e.parameters,
                     memory_bytes: e.memory_bytes,
                     seconds: Some(e.seconds),
-                    notes: vec![
-                        format!("{} steps of {} tokens at some {:.0} tokens/s", e.steps, e.tokens_per_step, e.tokens_per_s),
-                        format!("a vocabulary of {} tokens", e.vocab),
-                        "The time is a guess from one measured product of matrices.".into(),
-                    ],
+                    notes: estimate_notes(&e),
                 });
                 answer(Loaded::Estimate { ticket, result });
             }
@@ -119,6 +115,22 @@ fn away(project: &Path, keep: bool) -> Option<Away> {
         Some(parts.join(", "))
     };
     Some(Away { since_ms: left.since_ms, lines: left.runs.iter().filter_map(line).collect() })
+}
+
+/// What is worth knowing beside an estimate's figures; what speaks against a start comes first.
+fn estimate_notes(e: &crate::engine::Estimate) -> Vec<String> {
+    let grouped = crate::ui::widgets::grouped;
+    let mut notes = Vec::from_iter(e.warning());
+    notes.push(format!(
+        "{} steps of {} tokens at some {} tokens/s",
+        grouped(e.steps),
+        grouped(e.tokens_per_step),
+        grouped(e.tokens_per_s as u64)
+    ));
+    notes.extend(e.train_tokens.map(|n| format!("a text of about {} tokens", grouped(n))));
+    notes.push(format!("a vocabulary of {} tokens", grouped(e.vocab as u64)));
+    notes.push("The time is a guess from one measured product of matrices.".into());
+    notes
 }
 
 /// A run as far as a list shows it.

@@ -261,7 +261,13 @@ pub enum Signal {
 pub trait Sink: Send {
     /// The number of the next event.
     fn next_seq(&self) -> u64;
+    /// Where the disk is full, the event is kept in memory and the error says so: `retry` then goes on. After any other
+    /// error nothing can be kept any more.
     fn write(&mut self, event: &Event) -> io::Result<()>;
+    /// Writes what waits for room.
+    fn retry(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The only way in which a long computation hears the outside world.

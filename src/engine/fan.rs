@@ -58,6 +58,8 @@ impl Fan {
         for event in inner.heads.values().flatten() {
             subscriber.push_event(event.clone(), true);
         }
+        // Who left while nothing happened is forgotten here.
+        inner.subscribers.retain(|s| !lock(&s.queue).closed);
         inner.subscribers.push(subscriber.clone());
         subscriber
     }

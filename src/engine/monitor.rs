@@ -2,9 +2,10 @@
 //! Deliberately not here: which job runs when (`hub`), and what a signal makes a job do.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::hub::Hub;
 use super::jobs::JobKind;
@@ -34,6 +35,8 @@ struct Out {
     run: Option<String>,
     /// Why the run's log could not be written.
     sink_error: Option<String>,
+    /// Whether a part of the log waits for room on the disk.
+    full: bool,
 }
 
 impl Active {
@@ -49,6 +52,25 @@ impl Active {
 
     pub fn state(&self) -> Option<JobState> {
         lock(&self.out).state.as_ref().map(|s| s.0)
+    }
+
+    /// Whether a part of the log waits for room on the disk.
+    fn full(&self) -> bool {
+        lock(&self.out).full
+    }
+
+    /// Tries to write what waits for room; whether there is nothing more to wait for.
+    fn retry(&self) -> bool {
+        let mut out = lock(&self.out);
+        let result = out.sink.as_mut().map_or(Ok(()), |sink| sink.retry());
+        self.heed(&mut out, result);
+        !out.full
+    }
+
+    /// Waits for a second, or until something is asked of the job.
+    fn nap(&self) {
+        let signals = lock(&self.signals);
+        drop(self.bell.wait_timeout(signals, Duration::from_secs(1)));
     }
 
     pub fn stop_asked(&self) -> bool {
@@ -119,7 +141,10 @@ impl Active {
         self.emit(hub, &mut out, report);
         if end {
             out.ended = true;
-            out.sink = None;
+            match out.sink.take() {
+                Some(sink) if out.full => keep_trying(sink),
+                _ => {}
+            }
         }
     }
 
@@ -128,16 +153,38 @@ impl Active {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let event = Event { job: self.id, seq, at_ms, report };
         out.next_seq = seq + 1;
-        if let Some(sink) = &mut out.sink
-            && let Err(error) = sink.write(&event)
+        let result = out.sink.as_mut().map_or(Ok(()), |sink| sink.write(&event));
+        self.heed(out, result);
+        hub.fan.publish(event);
+    }
+
+    /// What a write to the log came to.
+    fn heed(&self, out: &mut Out, result: std::io::Result<()>) {
+        out.full = result.as_ref().is_err_and(is_full);
+        if let Err(error) = result
+            && !out.full
         {
             // What cannot be kept must not look as if it were: the job stops, and fails with this cause.
-            out.sink_error.get_or_insert_with(|| format!("the run's events.jsonl cannot be written: {error}"));
+            let run = crate::text::visible(out.run.as_deref().unwrap_or_default(), false).into_owned();
+            out.sink_error.get_or_insert_with(|| format!("runs/{run}/events.jsonl cannot be written: {error}"));
             out.sink = None;
             self.signal(Signal::Stop);
         }
-        hub.fan.publish(event);
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// The last words of a job that has ended: they reach its log when there is room, as long as this process lives.
+fn keep_trying(mut sink: Box<dyn Sink>) {
+    // Without a thread the log lacks its end, as after a kill; a resume knows how to go on.
+    let _ = super::thread("weightroom-late", move || {
+        while sink.retry().is_err_and(|e| is_full(&e)) {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    });
 }
 
 /// A job's monitor; `host` is the job within which it is served.
@@ -161,11 +208,35 @@ impl JobMonitor {
         super::worker::execute(&self.hub, &job, "");
         self.report(Report::State { state: JobState::Running, why: "the device is back".into() });
     }
+
+    /// Pauses the job until its log can be written again, or until it is to stop.
+    fn wait_for_room(&self) {
+        let before = lock(&self.job.out).state.clone();
+        let run = self.hub.project.join("runs").join(self.job.run().unwrap_or_default());
+        let why = crate::run::full_disk(&run);
+        self.job.report(&self.hub, Report::State { state: JobState::Paused, why: why.clone() });
+        self.job.report(&self.hub, Report::note(Level::Warning, why));
+        while !self.job.retry() {
+            if self.stopped() {
+                return;
+            }
+            self.job.nap();
+        }
+        let (state, why) = match before {
+            Some((JobState::Paused, why)) => (JobState::Paused, why),
+            _ => (JobState::Running, "there is room on the disk again".into()),
+        };
+        self.job.report(&self.hub, Report::State { state, why });
+    }
 }
 
 impl Monitor for JobMonitor {
     fn report(&self, report: Report) {
+        let end = report.is_end();
         self.job.report(&self.hub, report);
+        if !end && self.job.full() && !self.stopped() {
+            self.wait_for_room();
+        }
     }
 
     fn stopped(&self) -> bool {

@@ -89,7 +89,8 @@ pub(super) fn execute(hub: &Arc<Hub>, job: &Arc<Active>, why: &str) {
         (Err(panic), _) => panicked(hub, job, panic.as_ref()),
         (Ok(Err(fault)), _) => Report::Failed { cause: fault.cause, hint: fault.hint, log: None },
         (Ok(Ok(_)), Some(cause)) => {
-            Report::Failed { cause, hint: "make room on the disk, then resume from the last checkpoint".into(), log: None }
+            let hint = "see that the directory is there and can be written, then resume from the last checkpoint";
+            Report::Failed { cause, hint: hint.into(), log: None }
         }
         (Ok(Ok(done)), None) => Report::Finished { stopped: done.stopped, summary: done.summary },
     };

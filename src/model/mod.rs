@@ -15,6 +15,8 @@ use std::path::PathBuf;
 pub enum ModelError {
     #[error("{path}: {what}; {remedy}")]
     File { path: PathBuf, what: String, remedy: String },
+    #[error("{path}: the disk is full; free some space")]
+    Full { path: PathBuf },
     #[error("{0}")]
     Config(String),
     #[error(transparent)]

@@ -3,19 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::RunError;
+use super::append::Appender;
 use super::directory::{Lock, RunDir};
 use super::read::Sample;
 use super::series::{self, POINT_BYTES, Point, SeriesDir};
+use super::{RunError, files};
 use crate::report::{Event, Report, Sink};
 
 /// Numbers wait at most this long for the file while a run moves on; words are written at once.
 const FLUSH: Duration = Duration::from_millis(200);
+/// Bytes that wait for the file at most.
+const BUFFER: usize = 1 << 16;
 /// How far back a line that can be read is looked for in a log that ends badly.
 const SEARCH_BYTES: u64 = 8 << 20;
 
@@ -26,9 +29,9 @@ pub struct RunLog(Arc<Mutex<Inner>>);
 
 struct Inner {
     run: PathBuf,
-    events: BufWriter<File>,
-    samples: Option<BufWriter<File>>,
-    series: BTreeMap<String, BufWriter<File>>,
+    events: Appender,
+    samples: Appender,
+    series: BTreeMap<String, Appender>,
     next_seq: u64,
     flushed: Instant,
     /// Held as long as anybody can still write: the report of the end comes after the training loop has returned.
@@ -51,8 +54,8 @@ impl RunLog {
         }
         Ok(Self(Arc::new(Mutex::new(Inner {
             run: run.to_path_buf(),
-            events: BufWriter::with_capacity(1 << 16, file),
-            samples: None,
+            events: Appender::of(path, file),
+            samples: Appender::new(samples),
             series: BTreeMap::new(),
             next_seq: last.map_or(0, |seq| seq + 1),
             flushed: Instant::now(),
@@ -82,17 +85,20 @@ impl RunLog {
         Ok(())
     }
 
-    /// Hands everything to the operating system.
+    /// Hands everything to the operating system. Where the disk is full, what is left waits for the next time.
     pub fn flush(&self) -> Result<(), RunError> {
         let mut inner = self.inner();
-        let result = inner.flush();
-        inner.checked(result)
+        match inner.flush() {
+            Err(error) if files::is_full(&error) => Ok(()),
+            result => inner.checked(result),
+        }
     }
 
-    /// Hands everything to the disk, as is done before a checkpoint that counts on it.
+    /// Hands everything to the disk, as is done before a checkpoint that counts on it. Where the disk is full, it may
+    /// be tried again.
     pub fn sync(&self) -> Result<(), RunError> {
         let mut inner = self.inner();
-        let result = inner.flush().and_then(|()| inner.events.get_ref().sync_data());
+        let result = inner.flush().and_then(|()| inner.events.sync());
         inner.checked(result)
     }
 
@@ -122,35 +128,36 @@ impl Sink for RunLog {
             return Err(io::Error::other(fault.clone()));
         }
         let result = inner.write(event);
-        if let Err(error) = &result {
-            inner.fault = Some(error.to_string());
-        }
-        result
+        inner.latched(result)
+    }
+
+    fn retry(&mut self) -> io::Result<()> {
+        let mut inner = self.inner();
+        let result = inner.flush();
+        inner.latched(result)
     }
 }
 
 impl Inner {
     fn write(&mut self, event: &Event) -> io::Result<()> {
-        serde_json::to_writer(&mut self.events, event).map_err(io::Error::from)?;
-        self.events.write_all(b"\n")?;
+        // Taken as a whole or not at all: numbers of events have no gap, whatever the disk says.
+        self.events.push(&line(event)?);
         self.next_seq = event.seq + 1;
         match &event.report {
             Report::Values(values) => {
                 for (name, value) in &values.values {
                     let point = Point { step: values.step, value: *value };
-                    self.series(name)?.write_all(&point.to_bytes())?;
+                    self.series(name).push(&point.to_bytes());
                 }
                 if self.flushed.elapsed() >= FLUSH { self.flush() } else { Ok(()) }
             }
             Report::Sample { step, prompt, text } => {
                 let sample = Sample { step: *step, prompt: prompt.clone(), text: text.clone() };
-                let out = self.samples()?;
-                serde_json::to_writer(&mut *out, &sample).map_err(io::Error::from)?;
-                out.write_all(b"\n")?;
+                self.samples.push(&line(&sample)?);
                 self.flush()
             }
             // Many of these come between two steps, and none is waited for.
-            Report::Metric(_) | Report::Token(_) => Ok(()),
+            Report::Metric(_) | Report::Token(_) if self.events.waiting() < BUFFER => Ok(()),
             _ => self.flush(),
         }
     }
@@ -159,37 +166,30 @@ impl Inner {
     fn flush(&mut self) -> io::Result<()> {
         self.flushed = Instant::now();
         self.events.flush()?;
-        self.series.values_mut().try_for_each(BufWriter::flush)?;
-        self.samples.as_mut().map_or(Ok(()), BufWriter::flush)
+        self.series.values_mut().try_for_each(Appender::flush)?;
+        self.samples.flush()
     }
 
-    fn series(&mut self, name: &str) -> io::Result<&mut BufWriter<File>> {
-        if !self.series.contains_key(name) {
-            let dir = self.run.join("series");
-            if !dir.is_dir() {
-                fs::create_dir(&dir)?;
-            }
-            let file = OpenOptions::new().append(true).create(true).open(series::path_of(&dir, name))?;
-            self.series.insert(name.to_string(), BufWriter::with_capacity(4096, file));
-        }
-        self.series.get_mut(name).ok_or_else(|| io::Error::other("no such series"))
+    fn series(&mut self, name: &str) -> &mut Appender {
+        let path = || series::path_of(&self.run.join("series"), name);
+        self.series.entry(name.to_string()).or_insert_with(|| Appender::new(path()))
     }
 
-    fn samples(&mut self) -> io::Result<&mut BufWriter<File>> {
-        if self.samples.is_none() {
-            let file = OpenOptions::new().append(true).create(true).open(self.run.join("samples.jsonl"))?;
-            self.samples = Some(BufWriter::new(file));
+    /// Remembers a fault. A full disk is none: it passes.
+    fn latched(&mut self, result: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &result
+            && !files::is_full(error)
+        {
+            self.fault.get_or_insert_with(|| error.to_string());
         }
-        self.samples.as_mut().ok_or_else(|| io::Error::other("no samples file"))
+        result
     }
 
     fn checked(&mut self, result: io::Result<()>) -> Result<(), RunError> {
-        if let Err(error) = result
-            && self.fault.is_none()
-        {
-            self.fault = Some(error.to_string());
+        match self.latched(result) {
+            Err(error) if files::is_full(&error) => Err(RunError::Full { path: self.run.clone() }),
+            _ => self.fault_error().map_or(Ok(()), Err),
         }
-        self.fault_error().map_or(Ok(()), Err)
     }
 
     fn fault_error(&self) -> Option<RunError> {
@@ -197,10 +197,16 @@ impl Inner {
             RunError::file(
                 &self.run.join("events.jsonl"),
                 format!("the log cannot be written: {fault}"),
-                "free some space or check the disk, then resume the run",
+                "check that the directory is there and can be written, then resume the run",
             )
         })
     }
+}
+
+fn line(value: &impl serde::Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value).map_err(io::Error::from)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Cuts off what stands after the last line that is a whole event, and leaves the file at its end. Returns that

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
@@ -71,6 +71,14 @@ impl TrainError {
         match self {
             Self::NotFinite { .. } => "lower optim.lr, raise optim.warmup or set optim.clip = 1.0, then start again or fork the run",
             _ => "",
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Run(error) => error.is_full(),
+            Self::Model(error) => matches!(error, crate::model::ModelError::Full { .. }),
+            _ => false,
         }
     }
 }
@@ -333,8 +341,58 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// Does what needs room on the disk. Where there is none, the run is paused and it is tried again until there is,
+    /// or until somebody wants the run to stop.
+    fn with_room(&mut self, mut work: impl FnMut(&mut Self) -> Result<(), TrainError>) -> Result<(), TrainError> {
+        let mut told = false;
+        loop {
+            let result = work(self);
+            if !result.as_ref().is_err_and(TrainError::is_full) {
+                if told && result.is_ok() {
+                    let (state, why) = match self.paused {
+                        true => (JobState::Paused, format!("paused after step {}", self.step)),
+                        false => (JobState::Running, "there is room on the disk again".into()),
+                    };
+                    self.report(Report::State { state, why });
+                }
+                return result;
+            }
+            let why = crate::run::full_disk(&self.run.path);
+            // Again each time: the log may have found room for its few bytes, and told so.
+            self.report(Report::State { state: JobState::Paused, why: why.clone() });
+            if !told {
+                told = true;
+                self.report(Report::note(Level::Warning, why));
+            }
+            let until = Instant::now() + Duration::from_secs(1);
+            while Instant::now() < until {
+                if self.monitor.stopped() {
+                    return Err(TrainError::Other(format!(
+                        "{}: the disk is full, so step {} was not saved; last good checkpoint: {}; make room, then resume {}",
+                        crate::text::visible(&self.run.path.display().to_string(), false),
+                        self.step,
+                        self.last_good(),
+                        self.run.name
+                    )));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    /// The newest checkpoint, for a person.
+    fn last_good(&self) -> String {
+        self.saved.as_ref().map_or("none yet".to_string(), |(step, path)| {
+            format!("step {step} ({})", path.strip_prefix(&self.run.path).unwrap_or(path).display())
+        })
+    }
+
     /// Writes a checkpoint of the step that the run stands at, unless there is one.
     fn save<O: Objective>(&mut self, keep: &Keep<O>) -> Result<(), TrainError> {
+        self.with_room(|trainer| trainer.try_save(keep))
+    }
+
+    fn try_save<O: Objective>(&mut self, keep: &Keep<O>) -> Result<(), TrainError> {
         if self.saved.as_ref().is_some_and(|(step, _)| *step == self.step) {
             return Ok(());
         }
@@ -445,7 +503,7 @@ impl<'a> Trainer<'a> {
         if self.paused {
             self.log.flush()?;
         }
-        // A monitor cannot tell that the log's disk is full; training on without a log would lose the run.
+        // A monitor cannot tell that the log cannot be written; training on without a log would lose the run.
         if let Some(fault) = self.log.fault() {
             return Err(fault.into());
         }
@@ -470,9 +528,7 @@ impl<'a> Trainer<'a> {
         self.report(Report::Values(Values { step, values: vec![("train/loss".into(), loss), ("grad_norm".into(), norm)] }));
         self.log.flush()?;
         let (what, value) = if loss.is_finite() { ("the gradient is not finite", norm) } else { ("the loss is not finite", loss) };
-        let last_good = self.saved.as_ref().map_or("none yet".to_string(), |(step, path)| {
-            format!("step {step} ({})", path.strip_prefix(&self.run.path).unwrap_or(path).display())
-        });
+        let last_good = self.last_good();
         Err(TrainError::NotFinite { what: what.into(), step, value: format!("{value}"), last_good, causes: CAUSES.into() })
     }
 
@@ -530,7 +586,7 @@ pub(super) fn run<O: Objective>(trainer: &mut Trainer, state: Option<&State>) ->
         trainer.milestones(&keep, end)?;
     }
     trainer.tell_progress();
-    trainer.log.sync()?;
+    trainer.with_room(|t| Ok(t.log.sync()?))?;
     Ok(Outcome {
         run: trainer.run.name.clone(),
         dir: trainer.run.path.clone(),

@@ -1,0 +1,116 @@
+//! A file that grows at its end and forgets nothing when the disk is full: what could not be written waits in memory,
+//! and the next flush goes on at the very byte. Deliberately not here: when to flush, and what the bytes mean.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+pub(super) struct Appender {
+    path: PathBuf,
+    /// Opened with the first byte.
+    file: Option<File>,
+    pending: Vec<u8>,
+}
+
+impl Appender {
+    /// To a file that is made when there is something to write, with its directory (and not that one's parents: a run
+    /// that somebody deleted must not come back as half a run).
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, file: None, pending: Vec::new() }
+    }
+
+    /// To an open file that stands at its end.
+    pub fn of(path: PathBuf, file: File) -> Self {
+        Self { path, file: Some(file), pending: Vec::new() }
+    }
+
+    /// Takes bytes without writing them.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// How many bytes wait.
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Hands all that waits to the operating system. What was taken before an error is not given a second time.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.open()?,
+        };
+        let mut done = 0;
+        let result = loop {
+            match file.write(&self.pending[done..]) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+            if done == self.pending.len() {
+                break Ok(());
+            }
+        };
+        self.pending.drain(..done);
+        self.file = Some(file);
+        result
+    }
+
+    /// Waits until what was written is on the disk.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.as_ref().map_or(Ok(()), File::sync_data)
+    }
+
+    fn open(&self) -> io::Result<File> {
+        if let Some(dir) = self.path.parent().filter(|dir| !dir.is_dir()) {
+            fs::create_dir(dir)?;
+        }
+        OpenOptions::new().append(true).create(true).open(&self.path)
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        let _ = self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_writes_at_the_end_with_its_directory_and_not_with_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        for _ in 0..2 {
+            let mut out = Appender::new(path.clone());
+            out.push(b"xy");
+            assert_eq!(out.waiting(), 2);
+            out.sync().unwrap();
+            assert_eq!(out.waiting(), 0);
+            out.push(b"z");
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"xyzxyz");
+        let mut far = Appender::new(dir.path().join("c/d/e"));
+        far.push(b"x");
+        assert_eq!((far.flush().unwrap_err().kind(), far.waiting()), (io::ErrorKind::NotFound, 1));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_a_full_disk_refuses_waits() {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut out = Appender::of("/dev/full".into(), full);
+        out.push(b"abc");
+        for _ in 0..2 {
+            assert!(super::super::files::is_full(&out.flush().unwrap_err()));
+            assert_eq!(out.waiting(), 3);
+        }
+    }
+}

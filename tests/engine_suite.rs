@@ -390,3 +390,34 @@ fn every_real_job_is_known_and_checks_its_parameters() {
         assert!((job.check)(&json!({"max_tokens": "many", "recipe": 3, "files": 1}), dir.path()).is_err(), "{}", job.name);
     }
 }
+
+#[test]
+fn those_who_wait_are_told_their_place_and_are_moved_and_every_screen_hears_what_others_do() {
+    both(|f| {
+        let place = |s: &Screen, job: JobId| {
+            let places =
+                s.reports(job).filter_map(|r| if let Report::Facts(f) = r { f.get("place").and_then(Value::as_u64) } else { None });
+            places.last()
+        };
+        let mut screen = f.screen();
+        let first = screen.start(1, "train", json!({}));
+        screen.until(|s| s.step(first) > 1);
+        let second = screen.start(2, "train", json!({}));
+        let third = screen.start(3, "train", json!({}));
+        screen.until(|s| place(s, third) == Some(2));
+        let mut late = f.screen();
+        late.until(|s| place(s, second) == Some(1) && place(s, third) == Some(2));
+        screen.handle.send(Command::Move { job: third, by: -5 }).unwrap();
+        late.until(|s| place(s, third) == Some(1) && place(s, second) == Some(2));
+        late.signal(first, Signal::Stop);
+        late.until(|s| s.step(third) > 1);
+        screen.until(|s| s.ups.iter().any(|u| matches!(u, Up::Told(t) if t.contains("stopped from another terminal"))));
+        assert!(!late.ups.iter().any(|u| matches!(u, Up::Told(t) if t.contains("stopped"))), "it knows what it did itself");
+        // By the run's name, from a command that knows no numbers.
+        late.handle.send(Command::SignalRun { ticket: 9, run: "nobody".into(), signal: Signal::Stop }).unwrap();
+        late.until(|s| s.ups.iter().any(|u| matches!(u, Up::Refused { ticket: 9, why } if why.contains("nobody"))));
+        for job in [second, third] {
+            late.signal(job, Signal::Stop);
+        }
+    });
+}

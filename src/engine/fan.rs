@@ -30,6 +30,8 @@ struct Inner {
     subscribers: Vec<Arc<Subscriber>>,
     /// Per job: how it started, its metrics, its state and its last progress.
     heads: BTreeMap<JobId, Vec<Event>>,
+    /// The newest step of every job that has not ended.
+    steps: BTreeMap<JobId, u64>,
 }
 
 /// One screen's queue. A thread of its own (`pump`) empties it.
@@ -67,6 +69,11 @@ impl Fan {
     pub fn publish(&self, event: Event) {
         let mut inner = lock(&self.inner);
         remember(&mut inner.heads, &event);
+        match &event.report {
+            Report::Values(values) => drop(inner.steps.insert(event.job, values.step)),
+            report if report.is_end() => drop(inner.steps.remove(&event.job)),
+            _ => {}
+        }
         let prompt = !matches!(event.report, Report::Values(_) | Report::Progress { .. } | Report::Metric(_));
         inner.subscribers.retain(|s| s.push_event(event.clone(), prompt));
     }
@@ -85,15 +92,9 @@ impl Fan {
         (inner.subscribers.len(), inner.subscribers.iter().filter(|s| lock(&s.queue).person).count())
     }
 
-    /// The steps that the trainings on the device have reached, by their jobs.
+    /// The steps that the trainings have reached, by their jobs.
     pub fn steps(&self) -> BTreeMap<JobId, u64> {
-        let step = |head: &Vec<Event>| {
-            head.iter().find_map(|e| match &e.report {
-                Report::Progress { what, done, .. } if what == "train" => Some(*done),
-                _ => None,
-            })
-        };
-        lock(&self.inner).heads.iter().filter_map(|(job, head)| Some((*job, step(head)?))).collect()
+        lock(&self.inner).steps.clone()
     }
 
     /// The last word to all: nothing comes after it.
@@ -113,6 +114,11 @@ fn remember(heads: &mut BTreeMap<JobId, Vec<Event>>, event: &Event) {
     match &event.report {
         Report::Started { .. } | Report::State { .. } => {
             head.retain(|e| std::mem::discriminant(&e.report) != std::mem::discriminant(&event.report));
+            head.push(event.clone());
+        }
+        // Where a job that waits stands in the line.
+        Report::Facts(facts) if facts.contains_key("place") => {
+            head.retain(|e| !matches!(&e.report, Report::Facts(f) if f.contains_key("place")));
             head.push(event.clone());
         }
         Report::Metric(_) if head.len() < 1000 => head.push(event.clone()),

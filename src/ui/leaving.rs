@@ -6,7 +6,7 @@ use super::shell::{Asking, Out, Shell, is_generation};
 use super::widgets;
 use super::world::{Away, Job};
 use crate::engine::protocol::Command;
-use crate::report::{JobId, Signal};
+use crate::report::{JobId, JobState, Signal};
 use crate::spec::{JobSpec, TrainSpec};
 
 impl Shell {
@@ -21,7 +21,20 @@ impl Shell {
             [] => "Leave weightroom?".into(),
             [one] if one.kind == "train" => format!("{} is training.", name(one)),
             [one] => format!("{} is running.", name(one)),
-            many => format!("{} and {} more are running.", many.first().map(name).unwrap_or_default(), many.len() - 1),
+            many => {
+                let (wait, work): (Vec<&&Job>, Vec<&&Job>) = many.iter().partition(|j| j.state == JobState::Waiting);
+                let first = work.first().or(wait.first()).map(|j| name(j)).unwrap_or_default();
+                let also = match work.len().saturating_sub(1) {
+                    0 => String::new(),
+                    n => format!(", {n} more with it"),
+                };
+                let line = match wait.len() {
+                    0 => String::new(),
+                    1 => ", and 1 more waits for its turn".to_string(),
+                    n => format!(", and {n} more wait for their turn"),
+                };
+                format!("{first} is running{also}{line}.")
+            }
         }
     }
 

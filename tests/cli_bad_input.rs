@@ -74,6 +74,11 @@ fn wrong_usage_has_exit_code_2() {
     assert_eq!(run(path, &["trian"]).code, 2);
     assert_eq!(run(path, &["train", "--flag"]).code, 2);
     run(path, &["train"]).bad(2, &["name a recipe", "--resume"]);
+    run(path, &["generate", "m", "--top-p", "2"]).bad(2, &["--top-p 2", "0 to 1"]);
+    run(path, &["generate", "m", "--temperature=-1"]).bad(2, &["--temperature -1"]);
+    run(path, &["trian"]).bad(2, &["'trian'", "train", "--help"]);
+    run(path, &["generate", "m", "--top-k", "many"]).bad(2, &["--top-k", "many", "--help"]);
+    run(path, &["generate"]).bad(2, &["<MODEL>", "usage: weightroom generate"]);
     run(path, &["-C", "nowhere", "runs"]).bad(2, &["-C", "nowhere"]);
     run(path, &["-C", "text.txt", "runs"]).bad(2, &["text.txt", "is a file"]);
     run(path, &["train", "tiny.toml", "--name", "../up"]).bad(1, &["../up", "name"]);

@@ -12,6 +12,7 @@ use crate::sample::stream::Utf8Stream;
 use crate::spec::{GenerateSpec, JobSpec, Message, Sampler};
 
 pub fn run(place: &Place, args: &Generate) -> Result<(), Failure> {
+    check(args)?;
     let prompt = if args.prompt == "-" { standard_input()? } else { args.prompt.clone() };
     let messages = if args.chat { vec![Message { role: "user".into(), content: prompt.clone() }] } else { Vec::new() };
     let spec = GenerateSpec {
@@ -37,6 +38,19 @@ pub fn run(place: &Place, args: &Generate) -> Result<(), Failure> {
     let each = |event: &Event| if args.json { out::json(event) } else { show.event(event) };
     let end = if shared { follow_shared(&handle, &place.project, false, spec, each)? } else { follow(&handle, spec, each)? };
     if end.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// Settings that no model can be asked with.
+fn check(args: &Generate) -> Result<(), Failure> {
+    let within = |name: &str, value: f32, most: f32| {
+        if (0.0..=most).contains(&value) {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!("--{name} {value} is out of range; it is 0 to {most}")))
+    };
+    within("temperature", args.temperature, 100.0)?;
+    within("top-p", args.top_p, 1.0)?;
+    within("min-p", args.min_p, 1.0)
 }
 
 /// A model's name for the engine, whose relative paths start at the project and not at the current directory.

@@ -76,9 +76,17 @@ fn run(args: impl IntoIterator<Item = OsString>, panics: PanicNotes) -> ExitCode
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => {
-            // Help and version go to standard output, wrong usage to standard error; a closed pipe is no fault.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            // Help and version go to standard output; a closed pipe is no fault.
+            if !error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                let _ = error.print();
+            } else {
+                complain(&usage_line(&error.to_string()));
+            }
+            return ExitCode::from(2);
         }
     };
     match dispatch(args, panics) {
@@ -93,6 +101,20 @@ fn run(args: impl IntoIterator<Item = OsString>, panics: PanicNotes) -> ExitCode
             ExitCode::from(2)
         }
     }
+}
+
+/// clap's message in one line: what is wrong and what it proposes; the usage and where help is come last.
+fn usage_line(message: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let mut usage = None;
+    for line in message.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information")) {
+        match line.strip_prefix("Usage: ") {
+            Some(line) => usage = Some(line),
+            None => parts.push(line.strip_prefix("error: ").or(line.strip_prefix("tip: ")).unwrap_or(line)),
+        }
+    }
+    let usage = usage.map_or("--help explains".into(), |usage| format!("usage: {usage}; --help explains"));
+    format!("{}; {usage}", parts.join("; "))
 }
 
 fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {

@@ -51,5 +51,12 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     }
     tokenizer.save(&out)?;
     cx.monitor.report(Report::Artifact { kind: "tokenizer".into(), path: out, step: None });
-    Ok(Done { stopped: false, summary: format!("{} tokens", tokenizer.vocab_size()) })
+    let reached = tokenizer.vocab_size();
+    // Only a bpe is asked for a size; a short text has fewer pairs to make tokens of.
+    let fewer = if spec.kind == "bpe" && reached < spec.vocab {
+        format!(", fewer than the {} that were asked for: no other pair comes twice in this text", spec.vocab)
+    } else {
+        String::new()
+    };
+    Ok(Done { stopped: false, summary: format!("{reached} tokens{fewer}") })
 }

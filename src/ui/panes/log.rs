@@ -308,7 +308,10 @@ impl Log {
         frame.render_widget(block, area);
         let jobs = self.jobs(cx.world);
         if jobs.is_empty() {
-            let text = " Nothing has been started yet. In Life one Enter trains the sample.";
+            let text = match cx.world.runs.is_empty() {
+                true => " Nothing has been started yet. In Life one Enter trains the sample.",
+                false => " No job runs. What runs have done stands in Train; the next one starts there or in Life.",
+            };
             frame.render_widget(Span::styled(text, theme.dim), Rect { height: 1.min(inner.height), ..inner });
         }
         let first = widgets::window(self.job, jobs.len(), usize::from(inner.height));

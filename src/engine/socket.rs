@@ -271,7 +271,7 @@ pub(super) fn connect(path: &Path) -> Result<Handle, EngineError> {
     let last = answers.clone();
     thread("weightroom-reader", move || {
         let mut said = false;
-        while let (false, Ok(Some(up))) = (said, read_frame::<Up>(&mut reading)) {
+        while !said && let Ok(Some(up)) = read_frame::<Up>(&mut reading) {
             said = up == Up::Bye;
             said |= outlet.send(up).is_err();
         }

@@ -114,7 +114,7 @@ fn usage_line(message: &str) -> String {
         }
     }
     let usage = usage.map_or("--help explains".into(), |usage| format!("usage: {usage}; --help explains"));
-    format!("{}; {usage}", parts.join("; "))
+    format!("{}; {usage}", parts.join("; ").replace(":; ", ": "))
 }
 
 fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {

@@ -185,6 +185,7 @@ impl Show {
                 self.line(format!("run {}", visible(run, false)))
             }
             Report::Resumed { step } => self.line(format!("going on from step {step}")),
+            Report::State { state: JobState::Paused, why } => self.line(format!("paused: {}", visible(why, false))),
             Report::State { state: JobState::Waiting, why } => self.line(format!("waiting: {}", visible(why, false))),
             Report::Progress { what, done, total, unit } => self.progress(what, *done, *total, unit),
             Report::Values(values) => self.values(values),

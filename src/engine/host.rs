@@ -116,6 +116,8 @@ pub fn start_detached(project: &Path) -> Result<PathBuf, EngineError> {
     let began = log.metadata().map_or(0, |m| m.len());
     let mut command = Command::new(program);
     command.arg("engine").arg(project).arg("--own-session");
+    // A directory that is somebody's working directory cannot be unmounted.
+    command.current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(log));
     let mut child = Some(command.spawn().map_err(|e| failed(e.to_string()))?);
     let mut until = Instant::now() + START;

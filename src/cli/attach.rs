@@ -33,7 +33,7 @@ fn stream(run: &RunDir, attach: &Attach, mut show: Option<&mut Show>) -> Result<
     loop {
         // Asked before reading: what is written by the time it is let go is read below.
         let over = !run.is_locked();
-        let events = tail.next().map_err(Failure::failed)?;
+        let events = tail.more().map_err(Failure::failed)?;
         if events.is_empty() {
             if over {
                 return Ok(());

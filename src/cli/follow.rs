@@ -182,7 +182,7 @@ fn missed(run: &Path, from: u64, to: u64) -> Result<Vec<Event>, Failure> {
     let mut out: Vec<Event> = Vec::new();
     let until = Instant::now() + Duration::from_secs(10);
     while out.last().is_none_or(|e| e.seq + 1 < to) && Instant::now() < until {
-        let events = tail.next().map_err(Failure::failed)?;
+        let events = tail.more().map_err(Failure::failed)?;
         if events.is_empty() {
             std::thread::sleep(Duration::from_millis(20));
         }

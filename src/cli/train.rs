@@ -40,7 +40,8 @@ pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
     if args.detach {
         let handle = host::attach_or_start(&place.project)?;
         let run = detach(&handle, spec, &name)?;
-        return Ok(if args.json { out::json(&serde_json::json!({"run": run}))? } else { out::line(run)? });
+        let told = if args.json { out::json(&serde_json::json!({"run": run})) } else { out::line(run) };
+        return Ok(told?);
     }
     let handle = if args.here { place.engine()? } else { place.shared_engine()? };
     let mut show = (!args.json).then(Show::new);

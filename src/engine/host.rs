@@ -123,7 +123,9 @@ pub fn start_detached(project: &Path) -> Result<PathBuf, EngineError> {
     let mut until = Instant::now() + START;
     loop {
         if Handle::connect(&path).is_ok() {
-            child.map(reap);
+            if let Some(child) = child {
+                reap(child);
+            }
             return Ok(path);
         }
         let ended = child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
@@ -135,7 +137,9 @@ pub fn start_detached(project: &Path) -> Result<PathBuf, EngineError> {
         if Instant::now() > until {
             let said = std::fs::read_to_string(&log_path).unwrap_or_default();
             let last = said.get(began as usize..).and_then(|s| s.lines().rfind(|l| !l.trim().is_empty())).unwrap_or_default();
-            child.map(reap);
+            if let Some(child) = child {
+                reap(child);
+            }
             return Err(failed(if last.is_empty() { "it does not listen".into() } else { crate::text::visible(last, false).into_owned() }));
         }
         std::thread::sleep(Duration::from_millis(10));

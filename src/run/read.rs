@@ -129,7 +129,7 @@ impl Tail {
 
     /// The next events, some thousand at most; none where nothing more stands there yet. A torn last line is read
     /// again when it is whole, or when it was cut off and another one stands in its place.
-    pub fn next(&mut self) -> Result<Vec<Event>, RunError> {
+    pub fn more(&mut self) -> Result<Vec<Event>, RunError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -66,17 +66,16 @@ impl Shell {
         }
     }
 
-    /// A key on the quit question; false where it means nothing there.
-    pub(super) fn quit_key(&mut self, enter: bool, stop: bool) -> bool {
+    /// A key on the quit question; one that means nothing there leaves it standing.
+    pub(super) fn quit_key(&mut self, enter: bool, stop: bool) {
         let idle = self.open_jobs().is_empty();
         if enter && (idle || self.world.outlives) {
+            self.overlay = None;
             self.out.push(Out::Exit);
         } else if stop && !(self.readonly && self.world.outlives) {
+            self.overlay = None;
             self.stop_and_leave();
-        } else {
-            return false;
         }
-        true
     }
 
     /// Stops and saves what runs, and leaves when the engine says that all is done.

@@ -426,11 +426,7 @@ impl Shell {
                         self.overlay = None;
                         self.effect(effect, now_ms);
                     }
-                    Asking::Quit => {
-                        if self.quit_key(is("enter"), is("s")) {
-                            self.overlay = None;
-                        }
-                    }
+                    Asking::Quit => self.quit_key(is("enter"), is("s")),
                     _ => {}
                 }
             }

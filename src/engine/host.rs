@@ -71,11 +71,11 @@ fn serve(engine: &Engine, project: &Path, unused: Option<Duration>) {
     }
 }
 
-/// Numbers of jobs go on over engines: a later engine begins at a higher number, by the clock. Some thousand jobs a
-/// second would be needed to meet the next one's.
+/// Numbers of jobs go on over engines: a later engine begins at a higher number, by the clock in milliseconds. A screen
+/// would take the job of an engine that was started in the second of the one that broke off for one that has ended.
 fn first_job() -> u64 {
-    const YEAR_2026: u64 = 1_767_225_600;
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().saturating_sub(YEAR_2026) * 1000)
+    const YEAR_2026: u64 = 1_767_225_600_000;
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| (d.as_millis() as u64).saturating_sub(YEAR_2026))
 }
 
 /// A session of its own: a terminal that closes sends its signals elsewhere.

@@ -187,7 +187,8 @@ fn an_engine_that_is_killed_is_told_within_a_moment_and_the_run_goes_on() {
     screen.send("\r");
     until("another engine", || engine_of(path).filter(|pid| *pid != engine));
     until("the run to go on", || log_of_whole(path, "b").iter().any(|e| matches!(e.report, Report::Resumed { .. })).then_some(()));
-    screen.shows("tok/s");
+    // Only a job that is live can be paused: the new one has come to this screen.
+    screen.shows("p pause");
     screen.send("q");
     screen.shows("s saves and stops");
     screen.send("s");

@@ -99,6 +99,7 @@ impl Harness {
     pub fn draw(&mut self) -> String {
         let (shell, now_ms) = (&mut self.shell, self.now_ms);
         let Ok(_) = self.terminal.draw(|frame| shell.draw(frame, now_ms));
+        self.shell.sent(self.read);
         self.shell.drawn(self.read);
         text(self.terminal.backend().buffer())
     }

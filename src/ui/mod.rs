@@ -120,7 +120,7 @@ pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>,
     if let Some(run) = options.run {
         shell.show_run(run, now_ms());
     }
-    let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false, drew: Instant::now() };
+    let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false };
     let result = driver.drive(&complaints);
     // The last frame and the farewell do not mix.
     driver.terminal.backend().out().settle(SETTLE);
@@ -150,8 +150,6 @@ struct Driver {
     loader: Loader,
     mouse: bool,
     signalled: bool,
-    /// When the newest frame was begun.
-    drew: Instant,
 }
 
 impl Driver {
@@ -225,12 +223,7 @@ impl Driver {
                 self.retake()?;
                 return Ok(true);
             }
-            // Of an earlier frame it says nothing about what the newest one asks.
-            Message::Drained(at) => {
-                if at >= self.drew {
-                    self.shell.drawn(at);
-                }
-            }
+            Message::Drained(at) => self.shell.drawn(at),
             // The next frame asks for the size.
             Message::Signal(SIGWINCH) => return Ok(true),
             Message::Signal(_) => {}
@@ -286,11 +279,12 @@ impl Driver {
 
     fn draw(&mut self) -> color_eyre::Result<()> {
         let now = now_ms();
-        self.drew = Instant::now();
+        let (begun, handed) = (Instant::now(), self.terminal.backend().out().handed());
         self.terminal.draw(|frame| self.shell.draw(frame, now))?;
-        if self.terminal.backend().out().is_empty() {
-            // The terminal shows it already.
-            self.shell.drawn(Instant::now());
+        self.shell.sent(begun);
+        if self.terminal.backend().out().handed() == handed {
+            // Nothing had to be written: the terminal shows it already, and nobody will tell that it has left.
+            self.shell.drawn(begun);
         }
         Ok(())
     }

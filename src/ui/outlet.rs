@@ -14,10 +14,19 @@ pub enum Drained {
     Gone,
 }
 
+/// When a write that began and ended then was on the terminal. A line that takes the bytes at once shows them before
+/// this thread has its next turn, and an answer may be quicker than that: the beginning counts. On one that stood still
+/// nobody saw anything before the end.
+fn moment(began: Instant, ended: Instant) -> Instant {
+    const AT_ONCE: Duration = Duration::from_millis(100);
+    if ended - began < AT_ONCE { began } else { ended }
+}
+
 /// The handing-over end.
 pub struct Outlet {
     queue: Sender<Vec<u8>>,
     pending: Arc<Pending>,
+    handed: u64,
 }
 
 #[derive(Default)]
@@ -41,6 +50,7 @@ impl Outlet {
         std::thread::Builder::new().name("terminal".into()).spawn(move || {
             let mut gone = false;
             for chunk in chunks {
+                let began = Instant::now();
                 // After a hang-up every write fails; what comes is counted as gone all the same.
                 if !gone && out.write_all(&chunk).and_then(|()| out.flush()).is_err() {
                     gone = true;
@@ -52,16 +62,21 @@ impl Outlet {
                 drop(bytes);
                 if empty {
                     left.bell.notify_all();
-                    tell(Drained::At(Instant::now()));
+                    tell(Drained::At(moment(began, Instant::now())));
                 }
             }
         })?;
-        Ok(Self { queue, pending })
+        Ok(Self { queue, pending, handed: 0 })
     }
 
     /// Whether all that was handed over has left.
     pub fn is_empty(&self) -> bool {
         *self.pending.lock() == 0
+    }
+
+    /// How many bytes were handed over so far.
+    pub fn handed(&self) -> u64 {
+        self.handed
     }
 
     /// Waits until all has left, but no longer than this: then somebody else may write to the terminal.
@@ -75,6 +90,7 @@ impl Write for Outlet {
     /// Never waits.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !bytes.is_empty() {
+            self.handed += bytes.len() as u64;
             *self.pending.lock() += bytes.len();
             self.queue.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         }

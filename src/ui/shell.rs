@@ -52,6 +52,8 @@ pub(super) enum Overlay {
 pub(super) struct Question {
     pub text: String,
     pub kind: Asking,
+    /// When the first frame with it was begun.
+    pub sent: Option<Instant>,
     /// When it was on the terminal; keys that were read before it answer nothing.
     pub drawn: Option<Instant>,
 }
@@ -211,9 +213,18 @@ impl Shell {
         self.say(what, now_ms);
     }
 
-    /// The frame is on the terminal: questions in it may be answered from now on.
-    pub fn drawn(&mut self, at: Instant) {
+    /// A frame that was begun then is on its way to the terminal.
+    pub fn sent(&mut self, begun: Instant) {
         if let Some(Overlay::Question(question)) = &mut self.overlay {
+            question.sent.get_or_insert(begun);
+        }
+    }
+
+    /// What was on its way is on the terminal: a question in it may be answered from now on.
+    pub fn drawn(&mut self, at: Instant) {
+        if let Some(Overlay::Question(question)) = &mut self.overlay
+            && question.sent.is_some_and(|begun| at >= begun)
+        {
             question.drawn.get_or_insert(at);
         }
     }
@@ -385,7 +396,7 @@ impl Shell {
     }
 
     pub(super) fn ask(&mut self, text: String, kind: Asking) {
-        self.overlay = Some(Overlay::Question(Question { text, kind, drawn: None }));
+        self.overlay = Some(Overlay::Question(Question { text, kind, sent: None, drawn: None }));
     }
 
     fn overlay_key(&mut self, key: KeyEvent, chord: Chord, read: Instant, now_ms: u64) {

@@ -97,9 +97,15 @@ macro_rules! fault_from {
 }
 fault_from!(EngineError, crate::model::ModelError, crate::data::DataError, crate::run::RunError);
 
-/// Errors of libraries bring backtraces along; the first line is for people.
+/// Errors of libraries bring backtraces along, and sometimes all that they were given; the beginning of the first line
+/// is for people.
 pub(super) fn one_line(text: &str) -> String {
-    crate::text::visible(text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default(), false).into_owned()
+    const LONGEST: usize = 1000;
+    let line = crate::text::visible(text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default(), false).into_owned();
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 fn params<T: DeserializeOwned>(value: &Value) -> Result<T, String> {

@@ -120,7 +120,7 @@ pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>,
     if let Some(run) = options.run {
         shell.show_run(run, now_ms());
     }
-    let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false };
+    let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false, held: Vec::new() };
     let result = driver.drive(&complaints);
     // The last frame and the farewell do not mix.
     driver.terminal.backend().out().settle(SETTLE);
@@ -150,6 +150,8 @@ struct Driver {
     loader: Loader,
     mouse: bool,
     signalled: bool,
+    /// What was typed while a question was on its way to the terminal.
+    held: Vec<(Event, Instant)>,
 }
 
 impl Driver {
@@ -201,6 +203,11 @@ impl Driver {
             Message::Input(event, read) => {
                 #[cfg(debug_assertions)]
                 provoke(&event);
+                if self.shell.awaits_drawing() {
+                    // An answer may overtake the word that its question was seen; the times of both decide.
+                    self.held.push((event, read));
+                    return Ok(false);
+                }
                 self.shell.input(event, read, now);
                 return Ok(true);
             }
@@ -223,7 +230,15 @@ impl Driver {
                 self.retake()?;
                 return Ok(true);
             }
-            Message::Drained(at) => self.shell.drawn(at),
+            Message::Drained(at) => {
+                self.shell.drawn(at);
+                if !self.held.is_empty() && !self.shell.awaits_drawing() {
+                    for (event, read) in std::mem::take(&mut self.held) {
+                        self.shell.input(event, read, now);
+                    }
+                    return Ok(true);
+                }
+            }
             // The next frame asks for the size.
             Message::Signal(SIGWINCH) => return Ok(true),
             Message::Signal(_) => {}

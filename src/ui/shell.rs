@@ -220,6 +220,11 @@ impl Shell {
         }
     }
 
+    /// Whether a question is on its way to the terminal and it is not known yet when it got there.
+    pub fn awaits_drawing(&self) -> bool {
+        matches!(&self.overlay, Some(Overlay::Question(q)) if q.sent.is_some() && q.drawn.is_none())
+    }
+
     /// What was on its way is on the terminal: a question in it may be answered from now on.
     pub fn drawn(&mut self, at: Instant) {
         if let Some(Overlay::Question(question)) = &mut self.overlay

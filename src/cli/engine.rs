@@ -2,13 +2,13 @@
 
 use super::args::Engine;
 use super::{Failure, out};
-use crate::engine::{Settings, host};
+use crate::engine::{Settings, host, socket};
 
 pub fn run(args: &Engine, settings: Settings) -> Result<(), Failure> {
     let dir = args.dir.canonicalize().map_err(|e| Failure::Failed(format!("{}: {e}; make the directory first", out::shown(&args.dir))))?;
     if args.detach {
-        let path = host::start_detached(&dir)?;
-        return Ok(out::line(format!("listening at {}", out::shown(&path)))?);
+        host::start_detached(&dir)?;
+        return Ok(out::line(format!("listening at {}", out::shown(&socket::path_of(&dir))))?);
     }
     if args.own_session {
         host::leave_session();

@@ -2,7 +2,7 @@
 //! Deliberately not here: the command line's words for it, and how a screen finds it (`link`).
 
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -88,24 +88,15 @@ pub fn leave_session() {
 
 /// Connects to a project's engine, and starts one as a process of its own where none runs.
 pub fn attach_or_start(project: &Path) -> Result<Handle, EngineError> {
-    // One that is just ending still holds the project for a moment: a second start then does what the first could not.
-    let mut left = 3;
-    loop {
-        let connected = Handle::connect(&socket::path_of(project));
-        if !matches!(connected, Err(EngineError::Other(_) | EngineError::Gone)) {
-            return connected;
-        }
-        left -= 1;
-        match start_detached(project) {
-            Err(error) if left == 0 => return Err(error),
-            Ok(_) if left == 0 => return connected,
-            _ => {}
-        }
+    match Handle::connect(&socket::path_of(project)) {
+        // One that is just ending holds the project for a moment; the new one waits for it.
+        Err(EngineError::Other(_) | EngineError::Gone) => start_detached(project),
+        connected => connected,
     }
 }
 
-/// Starts `weightroom engine DIR` in a session of its own and waits until it, or another one, listens.
-pub fn start_detached(project: &Path) -> Result<PathBuf, EngineError> {
+/// Starts `weightroom engine DIR` in a session of its own and connects to it, or to another one that was quicker.
+pub fn start_detached(project: &Path) -> Result<Handle, EngineError> {
     let failed = |what: String| EngineError::Other(format!("the engine cannot be started: {what}; try `weightroom engine DIR` to see why"));
     let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
     let path = socket::path_of(project);
@@ -122,11 +113,11 @@ pub fn start_detached(project: &Path) -> Result<PathBuf, EngineError> {
     let mut child = Some(command.spawn().map_err(|e| failed(e.to_string()))?);
     let mut until = Instant::now() + START;
     loop {
-        if Handle::connect(&path).is_ok() {
+        if let Ok(handle) = Handle::connect(&path) {
             if let Some(child) = child {
                 reap(child);
             }
-            return Ok(path);
+            return Ok(handle);
         }
         let ended = child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
         if ended {

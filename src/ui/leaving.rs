@@ -115,7 +115,8 @@ impl Shell {
 
     /// The end of a job with what another screen did to it a moment before, which the line of the end would hide.
     pub(super) fn by_whom(&mut self, end: String, now_ms: u64) -> String {
-        match self.told.take_if(|(_, at)| now_ms.saturating_sub(*at) < 10_000) {
+        let of_this = |what: &str| what.split(" was ").next().is_some_and(|name| !name.is_empty() && end.starts_with(name));
+        match self.told.take_if(|(what, at)| of_this(what) && now_ms.saturating_sub(*at) < 10_000) {
             Some((what, _)) => format!("{what} · {end}"),
             None => end,
         }

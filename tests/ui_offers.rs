@@ -250,7 +250,7 @@ fn every_mistake_of_the_settings_is_told_in_full() {
     for (width, height) in [(80, 24), (120, 36)] {
         let mut h = Harness::new(width, height);
         let mistake = |n: usize| {
-            format!("/home/somebody/.config/weightroom/config.toml:{n}: no action is called `train.pasue{n}`; the nearest is `train.pause`")
+            format!("weightroom-settings/config.toml:{n}: no action is called `train.pasue{n}`; the nearest is `train.pause`")
         };
         let mistakes: Vec<String> = (1..=3).map(mistake).collect();
         let now = h.now_ms;

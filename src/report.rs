@@ -257,6 +257,11 @@ pub enum Signal {
     Serve(JobId, GenerateSpec),
 }
 
+/// Whether a write failed for want of room (of the disk, or of the user's share of it).
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Where a run's events are kept as they are made.
 pub trait Sink: Send {
     /// The number of the next event.

@@ -249,9 +249,8 @@ fn the_footer_of_chat_names_no_letter_that_would_be_text() {
 fn every_mistake_of_the_settings_is_told_in_full() {
     for (width, height) in [(80, 24), (120, 36)] {
         let mut h = Harness::new(width, height);
-        let mistake = |n: usize| {
-            format!("weightroom-settings/config.toml:{n}: no action is called `train.pasue{n}`; the nearest is `train.pause`")
-        };
+        let mistake =
+            |n: usize| format!("weightroom-settings/config.toml:{n}: no action is called `train.pasue{n}`; the nearest is `train.pause`");
         let mistakes: Vec<String> = (1..=3).map(mistake).collect();
         let now = h.now_ms;
         h.shell.begin(&mistakes, now);

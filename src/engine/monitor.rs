@@ -2,7 +2,6 @@
 //! Deliberately not here: which job runs when (`hub`), and what a signal makes a job do.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::hub::Hub;
 use super::jobs::JobKind;
 use super::lock;
-use crate::report::{Event, JobId, JobState, Level, Monitor, Report, Signal, Silent, Sink};
+use crate::report::{Event, JobId, JobState, Level, Monitor, Report, Signal, Silent, Sink, is_full};
 use crate::spec::JobSpec;
 
 /// A job that has not ended.
@@ -171,10 +170,6 @@ impl Active {
             self.signal(Signal::Stop);
         }
     }
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// The last words of a job that has ended: they reach its log when there is room, as long as this process lives.

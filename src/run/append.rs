@@ -109,7 +109,7 @@ mod tests {
         let mut out = Appender::of("/dev/full".into(), full);
         out.push(b"abc");
         for _ in 0..2 {
-            assert!(super::super::files::is_full(&out.flush().unwrap_err()));
+            assert!(crate::report::is_full(&out.flush().unwrap_err()));
             assert_eq!(out.waiting(), 3);
         }
     }

@@ -21,11 +21,6 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     })
 }
 
-/// Whether a write failed for want of room (of the disk, or of the user's share of it).
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 /// Writes a new file and waits until it is on the disk.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;

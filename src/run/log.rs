@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::RunError;
 use super::append::Appender;
 use super::directory::{Lock, RunDir};
 use super::read::Sample;
 use super::series::{self, POINT_BYTES, Point, SeriesDir};
-use super::{RunError, files};
 use crate::report::{Event, Report, Sink};
 
 /// Numbers wait at most this long for the file while a run moves on; words are written at once.
@@ -89,7 +89,7 @@ impl RunLog {
     pub fn flush(&self) -> Result<(), RunError> {
         let mut inner = self.inner();
         match inner.flush() {
-            Err(error) if files::is_full(&error) => Ok(()),
+            Err(error) if crate::report::is_full(&error) => Ok(()),
             result => inner.checked(result),
         }
     }
@@ -178,7 +178,7 @@ impl Inner {
     /// Remembers a fault. A full disk is none: it passes.
     fn latched(&mut self, result: io::Result<()>) -> io::Result<()> {
         if let Err(error) = &result
-            && !files::is_full(error)
+            && !crate::report::is_full(error)
         {
             self.fault.get_or_insert_with(|| error.to_string());
         }
@@ -187,7 +187,7 @@ impl Inner {
 
     fn checked(&mut self, result: io::Result<()>) -> Result<(), RunError> {
         match self.latched(result) {
-            Err(error) if files::is_full(&error) => Err(RunError::Full { path: self.run.clone() }),
+            Err(error) if crate::report::is_full(&error) => Err(RunError::Full { path: self.run.clone() }),
             _ => self.fault_error().map_or(Ok(()), Err),
         }
     }

@@ -32,7 +32,7 @@ impl RunError {
     /// An error of the operating system at `path`, with the remedy that fits its kind.
     pub fn io(path: &Path, error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
-        if files::is_full(error) {
+        if crate::report::is_full(error) {
             return Self::Full { path: path.into() };
         }
         let remedy = match error.kind() {

@@ -40,9 +40,9 @@ pub fn save(decoder: &Decoder, dir: &Path) -> Result<(), ModelError> {
     let dtype = decoder.dtype();
     let failed = |path: &Path| {
         let path = path.to_path_buf();
-        move |e: std::io::Error| match e.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ModelError::Full { path },
-            _ => file_error(&path, format!("cannot be written ({e})"), "choose a directory that can be written"),
+        move |e: std::io::Error| match crate::report::is_full(&e) {
+            true => ModelError::Full { path },
+            false => file_error(&path, format!("cannot be written ({e})"), "choose a directory that can be written"),
         }
     };
     let text = |value: &serde_json::Value| format!("{value:#}\n");

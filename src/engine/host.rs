@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{Engine, EngineError, Handle, Settings, socket, thread};
+use super::{Engine, EngineError, Handle, Settings, socket, thread, worker};
 
 /// An engine that was started for a screen or a command ends when nobody has used it for this long.
 pub const UNUSED: Duration = Duration::from_secs(10);
@@ -84,6 +84,9 @@ pub fn leave_session() {
     unsafe {
         libc::setsid();
     }
+    // Where Linux schedules sessions as groups, niceness counts inside a session alone: the session itself must give way
+    // to that of the screen, or a key waits for the training's time slice. Elsewhere there is no such file.
+    let _ = std::fs::write("/proc/self/autogroup", worker::NICENESS.to_string());
 }
 
 /// Connects to a project's engine, and starts one as a process of its own where none runs.

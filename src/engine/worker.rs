@@ -65,12 +65,15 @@ pub(super) fn start(hub: &Arc<Hub>, lower_priority: bool) -> Result<(), EngineEr
     (0..LIGHT).try_for_each(|i| spawn(format!("{PREFIX}light-{i}"), Lane::Light))
 }
 
+/// How far compute gives way, in steps of niceness (0 to 19).
+pub(super) const NICENESS: i32 = 10;
+
 /// Compute gives way to the screen: keys stay instant while every core trains.
 #[cfg(target_os = "linux")]
 fn lower() {
     // SAFETY: plain system calls without pointers; on Linux, niceness of thread id 0 is the calling thread's.
     unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+        libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS);
     }
 }
 

@@ -91,7 +91,7 @@ fn write_run(project: &std::path::Path, steps: u64) -> Result<(), Box<dyn std::e
         values.extend(METRICS.iter().enumerate().skip(2).map(|(i, name)| ((*name).to_string(), 100.0 + i as f64 + noise(i as u64))));
         say(Report::Values(Values { step, values }))?;
     }
-    say(Report::Finished { stopped: false, summary: "done".into() })?;
+    say(Report::finished(false, "done"))?;
     log.sync()?;
     Ok(())
 }

@@ -13,7 +13,8 @@
 //! 0  recipe, report, spec, rng, text, distribution   plain types with serde; no candle, no ratatui
 //! ```
 //! `data` and `model` do not know each other. candle appears in floors 1 to 5 and not in `data`; ratatui and
-//! crossterm only in `ui`; printing only in `cli`, which opens the workbench by `ui::run` and knows no more of it.
+//! crossterm only in `ui`; printing only in `cli`, which opens the workbench by `ui::run` (and asks before whether there is such a
+//! theme) and knows no more of it.
 //!
 //! # Where to add what: one file and one line
 //! | new | file in | line in |

@@ -57,8 +57,14 @@ pub enum Report {
     Artifact { kind: String, path: PathBuf, step: Option<u64> },
     /// What the job results in, as named values for people and programs.
     Facts(BTreeMap<String, serde_json::Value>),
-    /// The job is done (`stopped` where a person ended it early, and what it had was saved).
-    Finished { stopped: bool, summary: String },
+    /// The job is done (`stopped` where a person ended it early, and what it had was saved). `summary` is for people;
+    /// `result` says what came of it to a program that reads the last line alone.
+    Finished {
+        stopped: bool,
+        summary: String,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        result: BTreeMap<String, serde_json::Value>,
+    },
     /// The job ended by a fault. `hint` says what usually helps.
     Failed { cause: String, hint: String, log: Option<PathBuf> },
     /// A report of a later version: kept, not understood.
@@ -70,6 +76,10 @@ impl Report {
     /// Whether the job is over with this report.
     pub fn is_end(&self) -> bool {
         matches!(self, Self::Finished { .. } | Self::Failed { .. })
+    }
+    /// The end of a job that has nothing to tell to programs.
+    pub fn finished(stopped: bool, summary: impl Into<String>) -> Self {
+        Self::Finished { stopped, summary: summary.into(), result: BTreeMap::new() }
     }
     pub fn note(level: Level, text: impl Into<String>) -> Self {
         Self::Note { level, text: text.into() }

@@ -48,6 +48,8 @@ fn a_recipe_with_a_mistake_is_refused_at_its_line() {
         .bad(1, &["tiny.toml:3", "model.heads", "3 does not divide model.width = 16", "use 2 or 4"]);
     train_with(|_| (), &format!("{TINY}[objective]\nkind = \"guess\"\n")).bad(1, &["objective.kind", "guess", "pretrain"]);
     train_with(|_| (), "seed = = 1").bad(1, &["tiny.toml:1", "not TOML"]);
+    train_with(|_| (), &format!("{TINY}[optim]\nlr = 1e-4\n")).bad(1, &["tiny.toml:18: optim", "twice", "line 8", "below one [optim]"]);
+    train_with(|_| (), &format!("seed = 1\nseed = 2\n{TINY}")).bad(1, &["tiny.toml:2: seed", "twice", "line 1", "keep one"]);
 }
 
 #[test]
@@ -82,10 +84,78 @@ fn wrong_usage_has_exit_code_2() {
     run(path, &["generate"]).bad(2, &["<MODEL>", "usage: weightroom generate"]);
     run(path, &["-C", "nowhere", "runs"]).bad(2, &["-C", "nowhere"]);
     run(path, &["-C", "text.txt", "runs"]).bad(2, &["text.txt", "is a file"]);
-    run(path, &["train", "tiny.toml", "--name", "../up"]).bad(1, &["../up", "name"]);
-    run(path, &["train", "tiny.toml", "--device", "gpu"]).bad(1, &["--device gpu", "cpu, cuda"]);
-    run(path, &["bench", "train", "--vocab", "8", "--width", "16", "--heads", "3", "--layers", "1", "--context", "8", "--batch", "1"])
-        .bad(1, &["--heads 3", "--width 16"]);
+}
+
+#[test]
+fn a_value_that_is_never_valid_is_wrong_usage_and_one_that_is_missing_here_is_a_failure() {
+    let dir = project();
+    let path = dir.path();
+    run(path, &["train", "tiny.toml", "--name", "../up"]).bad(2, &["--name", "../up", "letters"]);
+    run(path, &["train", "--resume", "../up"]).bad(2, &["--resume", "../up", "letters"]);
+    for command in ["show", "attach", "stop"] {
+        run(path, &[command, "a b"]).bad(2, &[command, "a b", "letters"]);
+        run(path, &[command, "none"]).bad(1, &["none"]);
+    }
+    let shape = ["bench", "train", "--vocab", "8", "--width", "16", "--layers", "1", "--context", "8", "--batch", "1"];
+    let bench = |more: &[&str]| run(path, &[&shape[..], more].concat());
+    for named in
+        [&["train", "tiny.toml"][..], &["train", "tiny.toml", "--dry-run"], &["generate", "m"], &[&shape[..], &["--heads", "2"]].concat()]
+    {
+        let with = |device: &str| run(path, &[named, &["--device", device]].concat());
+        with("gpu").bad(2, &["--device gpu", "cpu, cuda"]);
+        with("cuda:x").bad(2, &["--device cuda:x", "cuda:1"]);
+        with("cpu:0").bad(2, &["--device cpu:0", "cpu, cuda"]);
+        with("").bad(2, &["--device", "no such device"]);
+        if cfg!(not(feature = "cuda")) {
+            with("cuda").bad(1, &["--device cuda", "--features cuda"]);
+        }
+    }
+    bench(&["--heads", "3"]).bad(2, &["--heads 3", "--width 16"]);
+    bench(&["--heads", "0"]).bad(2, &["--heads 0", "1 to 1024"]);
+    bench(&["--heads", "2", "--steps", "0"]).bad(2, &["--steps 0", "1 to"]);
+    for (option, value) in [("--seconds", "0"), ("--keys", "1"), ("--starts", "0"), ("--columns", "20"), ("--rows", "9999")] {
+        run(path, &["bench", "screen", option, value]).bad(2, &[option, value]);
+    }
+    run(path, &["generate", "m", "--stop", ""]).bad(2, &["--stop", "empty"]);
+    run(path, &["sample", "score", "m", "--samples", "0"]).bad(2, &["--samples 0", "1 to 10000"]);
+    run(path, &["sample", "score", "m", "--temperature", "nan"]).bad(2, &["--temperature NaN", "0 to 100"]);
+    let tokenizer = |more: &[&str]| run(path, &[&["tokenizer", "train", "text.txt"][..], more].concat());
+    tokenizer(&["--kind", "wordpiece", "-o", "w.json"]).bad(2, &["wordpiece", "char, byte, bpe"]);
+    tokenizer(&["--vocab", "9", "-o", "w.json"]).bad(2, &["vocab 9", "257 to"]);
+    tokenizer(&["--kind", "char", "--vocab", "500", "-o", "w.json"]).bad(2, &["--vocab", "char"]);
+    tokenizer(&["-o", ""]).bad(2, &["-o"]);
+    tokenizer(&["-o", "."]).bad(2, &["-o .", "name the tokenizer.json"]);
+    run(path, &["train", "tiny.toml", "--keys"]).bad(2, &["--keys", "cannot be used"]);
+    assert_eq!(fs::read_dir(path).unwrap().count(), 2, "nothing was written");
+}
+
+#[test]
+fn what_is_for_the_workbench_is_refused_where_none_opens() {
+    let dir = project();
+    let path = dir.path();
+    // Wherever it stands, a theme that there is not is told before anything else is done.
+    for args in
+        [&["--theme", "drak"][..], &["--theme", "drak", "doctor"], &["--theme", "drak", "attach", "r"], &["attach", "r", "--theme", "drak"]]
+    {
+        run(path, args).bad(2, &["--theme drak", "the nearest is dark", "colour-blind"]);
+    }
+    run(path, &["--theme", "own.toml"]).bad(2, &["--theme own.toml", "No such file"]);
+    run(path, &["--theme", "light"]).bad(2, &["needs a terminal"]);
+    run(path, &["--theme", "light", "doctor"]).bad(2, &["--theme is for the workbench"]);
+    run(path, &["--readonly", "train", "tiny.toml"]).bad(2, &["--readonly is for the workbench"]);
+    run(path, &["--ascii", "runs"]).bad(2, &["--ascii is for the workbench"]);
+    run(path, &["attach", "none", "--readonly"]).bad(1, &["none"]);
+    assert_eq!(fs::read_dir(path).unwrap().count(), 2, "nothing was written");
+}
+
+#[test]
+fn a_theme_of_ones_own_that_is_broken_is_told_by_its_file() {
+    let dir = project();
+    fs::create_dir_all(dir.path().join("weightroom/themes")).unwrap();
+    fs::write(dir.path().join("weightroom/themes/mine.toml"), "[text]\nfg = 3\n").unwrap();
+    let own = |args: &[&str]| common::cli::of(weightroom(dir.path(), args).env("XDG_CONFIG_HOME", dir.path()).output().unwrap());
+    own(&["--theme", "mine"]).bad(2, &["--theme", "mine.toml: line 2"]);
+    own(&["--theme", "mime"]).bad(2, &["--theme mime", "the nearest is"]);
 }
 
 #[test]

@@ -42,6 +42,18 @@ fn train_generate_runs_show_in_one_project() {
     let events = run(path, &[&prompt[..], &["--json"]].concat()).good().out;
     let tokens = events.lines().filter(|l| matches!(serde_json::from_str::<Event>(l).unwrap().report, Report::Token(_))).count();
     assert_eq!(tokens, 12);
+    // A program that wants the text alone reads the last line alone.
+    let last: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    let result = &last["report"]["finished"]["result"];
+    assert_eq!(
+        (result["text"].as_str(), result["tokens"].as_u64(), result["ended"].as_str()),
+        (Some(raw.as_str()), Some(12), Some("length"))
+    );
+    let stop = raw.chars().nth(3).unwrap().to_string();
+    let stopped = run(path, &[&prompt[..], &["--json", "--stop", &stop]].concat()).good().out;
+    let last: Value = serde_json::from_str(stopped.lines().last().unwrap()).unwrap();
+    let result = &last["report"]["finished"]["result"];
+    assert_eq!((result["text"].as_str(), result["ended"].as_str()), (raw.split(&stop).next(), Some("stop")));
 }
 
 #[test]
@@ -49,7 +61,8 @@ fn json_is_the_event_stream_that_the_run_keeps() {
     let dir = project();
     let ran = run(dir.path(), &["train", "tiny.toml", "--name", "j", "--json"]).good();
     let events: Vec<Event> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert!(events.last().unwrap().report.is_end());
+    let Report::Finished { result, .. } = &events.last().unwrap().report else { panic!("{:?}", events.last()) };
+    assert!(result["run"] == "j" && result["step"] == 20 && result["val_loss"].as_f64().unwrap() > 0.0, "{result:?}");
     let log = std::fs::read_to_string(dir.path().join("runs/j/events.jsonl")).unwrap();
     let kept: Vec<Event> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let from = events.iter().position(|e| matches!(e.report, Report::Started { run: Some(_), .. })).unwrap();
@@ -111,6 +124,9 @@ fn help_and_keys_name_every_knob() {
     for knob in KNOBS {
         assert!(keys.contains(&format!("\n{} = ", knob.key())) && keys.contains(knob.help), "{}", knob.name);
     }
+    let all: Vec<Value> = serde_json::from_str(&run(dir.path(), &["train", "--keys", "--json"]).good().out).unwrap();
+    assert_eq!(all.len(), KNOBS.len());
+    assert!(all.iter().any(|k| k["key"] == "optim.lr" && k["default"] == "0.001" && k["range"] == "a number from 0 to 100"), "{all:?}");
     assert!(run(dir.path(), &["train", "--help"]).good().out.contains("--keys"));
     let help = run(dir.path(), &["--help"]).good().out;
     for command in ["train", "generate", "tokenizer", "runs", "show", "doctor", "sample", "engine", "bench"] {
@@ -169,7 +185,6 @@ fn tokenizers_are_trained_used_and_inspected() {
     assert!(facts["bytes_per_token"].as_f64().unwrap() > 1.5, "{facts}");
     run(path, &["tokenizer", "inspect", "t.json", "text.txt"]).good();
     run(path, &["tokenizer", "decode", "t.json", "99999"]).bad(2, &["99999", "vocabulary"]);
-    run(path, &["tokenizer", "train", "text.txt", "--kind", "wordpiece", "-o", "w.json"]).bad(1, &["wordpiece", "char, byte, bpe"]);
 }
 
 #[test]
@@ -190,6 +205,35 @@ fn the_sample_is_written_and_checked() {
     std::fs::write(dir.path().join("bad.txt"), "Purple ideas sleep furiously \u{1b}[31m.\n").unwrap();
     let ran = run(dir.path(), &["sample", "check", "bad.txt"]);
     assert!(ran.code == 1 && ran.err.contains("do not parse") && !ran.out.contains('\u{1b}'), "{} {}", ran.out, ran.err);
+}
+
+#[test]
+fn the_recipes_of_a_written_sample_train_on_its_files() {
+    let dir = project();
+    let path = dir.path();
+    let out = run(path, &["sample", "write", "s"]).good().out;
+    assert!(out.contains("s/stories.jsonl") && out.contains("s/chat-template.jinja") && out.contains("s/recipes/sample.toml"), "{out}");
+    let facts = |recipe: &str| -> Value { serde_json::from_str(&run(path, &["train", recipe, "--dry-run", "--json"]).good().out).unwrap() };
+    let written: Vec<_> =
+        std::fs::read_dir(path.join("s/recipes")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(written.len(), 5, "{written:?}");
+    for name in written {
+        let (own, built_in) = (facts(&format!("s/recipes/{name}")), facts(name.trim_end_matches(".toml")));
+        let sources: Vec<&str> = own["train"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+        assert!(sources.iter().all(|s| s.ends_with(".jsonl") && !s.contains("sample:")), "{name}: {sources:?}");
+        for figure in ["parameters", "train_tokens", "vocab", "steps"] {
+            assert_eq!(own["estimate"][figure], built_in["estimate"][figure], "{name}: {figure}");
+        }
+    }
+    let few = ["--set", "optim.steps=2", "--set", "eval.batches=1", "--set", "data.val_fraction=0.001"];
+    run(path, &[&["train", "s/recipes/sample-tiny.toml"][..], &few].concat()).good();
+    // Written once more, nothing changes; what a person has changed is left as it is, and nothing else is written.
+    run(path, &["sample", "write", "s"]).good();
+    std::fs::write(path.join("s/recipes/sample.toml"), "seed = 3\n").unwrap();
+    std::fs::remove_file(path.join("s/sea.jsonl")).unwrap();
+    run(path, &["sample", "write", "s"]).bad(1, &["s/recipes/sample.toml", "remove it, or name another directory"]);
+    assert_eq!(std::fs::read_to_string(path.join("s/recipes/sample.toml")).unwrap(), "seed = 3\n");
+    assert!(!path.join("s/sea.jsonl").exists());
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn count(cx: &Cx) -> Result<Done, Fault> {
     let mut paused = false;
     while step < steps {
         match if paused { cx.monitor.wait() } else { cx.monitor.safepoint() } {
-            Signal::Stop => return Ok(Done { stopped: true, summary: format!("{step}") }),
+            Signal::Stop => return Ok(Done::new(true, format!("{step}"))),
             Signal::Pause => paused = true,
             Signal::Continue => paused = false,
             Signal::Checkpoint => cx.monitor.report(Report::Artifact { kind: "checkpoint".into(), path: "c".into(), step: Some(step) }),
@@ -58,13 +58,13 @@ fn count(cx: &Cx) -> Result<Done, Fault> {
         step += 1;
         cx.monitor.report(Report::Values(Values { step, values: vec![("train/loss".into(), 1.0 / step as f64)] }));
     }
-    Ok(Done { stopped: false, summary: format!("{step}") })
+    Ok(Done::new(false, format!("{step}")))
 }
 
 fn say(cx: &Cx) -> Result<Done, Fault> {
     let spec: GenerateSpec = cx.params()?;
     answer(cx.monitor, &spec, if cx.beside { "beside" } else { "disk" });
-    Ok(Done { stopped: cx.monitor.stopped(), summary: String::new() })
+    Ok(Done::new(cx.monitor.stopped(), ""))
 }
 
 fn answer(monitor: &dyn weightroom::report::Monitor, spec: &GenerateSpec, word: &str) {
@@ -300,7 +300,7 @@ fn one_job_waits_for_the_device_says_so_and_may_be_stopped_or_let_before() {
         assert_eq!(screen.state(second, JobState::Waiting), "the device is busy with titled");
         let third = screen.start(3, "train", json!({"name": "c", "steps": 3}));
         screen.signal(third, Signal::Stop);
-        assert!(matches!(screen.end(third), Report::Finished { stopped: true, summary } if summary.contains("before it began")));
+        assert!(matches!(screen.end(third), Report::Finished { stopped: true, summary, .. } if summary.contains("before it began")));
         screen.signal(first, Signal::Yield);
         assert!(matches!(screen.end(second), Report::Finished { stopped: false, .. }));
         assert!(!screen.has(first, Report::is_end));

@@ -113,7 +113,7 @@ fn both(test: impl Fn(&mut Fixture)) {
 fn a_run_trains_to_its_end_and_its_model_answers() {
     both(|f| {
         let job = f.train("tiny", 12);
-        let Report::Finished { stopped: false, summary } = f.end(job) else { panic!("{:?}", f.seen.last()) };
+        let Report::Finished { stopped: false, summary, .. } = f.end(job) else { panic!("{:?}", f.seen.last()) };
         assert!(summary.contains("tiny") && summary.contains("step 12") && summary.contains("(whole split)"), "{summary}");
         let job = f.generate("tiny", 9);
         assert!(matches!(f.end(job), Report::Finished { stopped: false, .. }));
@@ -148,7 +148,7 @@ fn a_training_is_paused_stepped_saved_asked_and_stopped() {
         f.handle.signal(train, Signal::Continue).unwrap();
         f.until(|f, _| f.step(train) > at + 3);
         f.handle.signal(train, Signal::Stop).unwrap();
-        let Report::Finished { stopped: true, summary } = f.end(train) else { panic!("{:?}", f.seen.last()) };
+        let Report::Finished { stopped: true, summary, .. } = f.end(train) else { panic!("{:?}", f.seen.last()) };
         assert!(summary.contains("stopped and saved"), "{summary}");
         let run = directory::RunDir::open(f.dir.path(), "tiny").unwrap();
         assert_eq!(directory::summary(&run).state, RunState::Stopped);

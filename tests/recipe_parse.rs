@@ -81,7 +81,32 @@ fn mistakes_name_file_line_key_and_remedy() {
     assert!(error("[optim]\nbetas = [0.9]\n").contains("r.toml:2: optim.betas: [0.9] is a list; it must be 2 numbers from 0 to 0.999999"));
     assert_eq!(error("optim = 3\n"), "r.toml:1: optim: is a section; write [optim] and its keys below");
     assert!(error("seed = 1\nmodel = [\n").starts_with("r.toml:"), "{}", error("seed = 1\nmodel = [\n"));
-    assert!(error("seed = 1\nseed = 2\n").starts_with("r.toml:2: not TOML: duplicate key"), "{}", error("seed = 1\nseed = 2\n"));
+}
+
+#[test]
+fn what_stands_twice_is_named_with_both_places() {
+    assert_eq!(error("seed = 1\nseed = 2\n"), "r.toml:2: seed: is set twice, the first time in line 1; keep one of the two");
+    assert_eq!(
+        error("[optim]\nlr = 1\n# again\n lr= 3 # twice\n"),
+        "r.toml:4: optim.lr: is set twice, the first time in line 2; keep one of the two"
+    );
+    assert_eq!(
+        error("# r\n[optim]\nlr = 1\n[model]\nwidth = 128\n[ optim ]\nsteps = 3\n"),
+        "r.toml:6: optim: the section begins twice, the first time in line 2; put all of its keys below one [optim]"
+    );
+    // A dotted key opens the section that a header would open again.
+    let dotted = error("optim.lr = 1\n[optim]\nsteps = 3\n");
+    assert!(dotted.starts_with("r.toml:2: optim: the section begins twice, the first time in line 1; "), "{dotted}");
+    assert_eq!(error("optim.lr = 1\noptim.lr = 2\n"), "r.toml:2: optim.lr: is set twice, the first time in line 1; keep one of the two");
+    assert_eq!(error("optim.lr = 1\noptim = 2\n"), "r.toml:2: optim: is set twice, the first time in line 1; keep one of the two");
+    assert_eq!(error("[optim]\nlr = {a = 1, a = 2}\n"), "r.toml:2: optim.lr: holds one name twice; keep one of the two");
+    // In the middle of a list that goes over lines, too, and with control characters in a quoted name.
+    assert!(
+        error("[data]\ntrain = [\n\"a\",\n\"b\"]\ntrain = []\n")
+            .starts_with("r.toml:5: data.train: is set twice, the first time in line 2")
+    );
+    let control = error("\"a\\u001b\" = 1\n\"a\\u001b\" = 2\n");
+    assert!(control.starts_with("r.toml:2: a␛: is set twice"), "{control}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Desk {
         let mut h = Harness::new(width, height);
         h.report(1, Report::Started { kind: "train".into(), title: "demo".into(), run: Some("demo".into()) });
         h.report(1, Report::Values(Values { step: 600, values: vec![("train/loss".into(), 1.4), ("val/loss".into(), 1.523)] }));
-        h.report(1, Report::Finished { stopped: false, summary: "600 steps".into() });
+        h.report(1, Report::finished(false, "600 steps"));
         h.keys("ctrl-g c");
         let mut desk = Self { h, next: 10, asked: BTreeMap::new(), stopped: Vec::new() };
         desk.pump();
@@ -79,7 +79,7 @@ impl Desk {
         let facts = [("tokens_per_s", 312.5.into()), ("first_token_ms", 12.0.into()), ("ended", ended.into())];
         self.h.report(job, Report::Facts(facts.into_iter().map(|(k, v): (&str, serde_json::Value)| (k.to_string(), v)).collect()));
         self.h.report(job, Report::Distribution(Distribution { top: best(), tail: vec![(0.5, 400)] }));
-        self.h.report(job, Report::Finished { stopped: ended == "stopped", summary: String::new() });
+        self.h.report(job, Report::finished(ended == "stopped", ""));
         self.pump();
     }
 
@@ -238,7 +238,7 @@ fn tokens_that_are_never_drawn_do_not_fill_the_panel() {
     desk.begin(job);
     let of = |i: u32| Candidate { id: i, text: format!("token{i}"), logit: if i == 0 { 30.0 } else { 1.0 }, probability: 0.0 };
     desk.h.report(job, Report::Distribution(Distribution { top: (0..40).map(of).collect(), tail: vec![(0.5, 400)] }));
-    desk.h.report(job, Report::Finished { stopped: false, summary: String::new() });
+    desk.h.report(job, Report::finished(false, ""));
     desk.pump();
     let screen = desk.screen();
     assert_eq!(screen.matches("token").count() - screen.matches("max tokens").count(), 10, "{screen}");

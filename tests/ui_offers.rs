@@ -49,7 +49,7 @@ fn the_footer_of_train_follows_the_run() {
         state(&mut h, 1, JobState::Running);
         has(&footer(&mut h), &["p pause"], &["one step", "go on"]);
         h.report(1, Report::Artifact { kind: "checkpoint".into(), path: "step-40".into(), step: Some(40) });
-        h.report(1, Report::Finished { stopped: true, summary: "stopped and saved at step 40".into() });
+        h.report(1, Report::finished(true, "stopped and saved at step 40"));
         has(&footer(&mut h), &["r resume"], &["pause", "s stop", "checkpoint"]);
     }
 }
@@ -151,7 +151,7 @@ fn a_run_that_waits_is_seen_and_begins_with_a_word() {
         assert!(!screen.contains("begins now"), "{screen}");
         h.keys("enter");
         assert!(h.out().contains(&Out::Command(Command::Signal { job: JobId(1), signal: Signal::Stop })));
-        h.report(1, Report::Finished { stopped: true, summary: "layers-8 stopped and saved at step 40".into() });
+        h.report(1, Report::finished(true, "layers-8 stopped and saved at step 40"));
         state(&mut h, 2, JobState::Running);
         train(&mut h, 2, "layers-1", 0);
         let screen = h.draw();
@@ -165,7 +165,7 @@ fn a_run_that_never_begins_goes_again() {
     let mut h = Harness::new(120, 36);
     two_halves(&mut h);
     h.keys("g t");
-    h.report(2, Report::Finished { stopped: true, summary: "stopped before it began".into() });
+    h.report(2, Report::finished(true, "stopped before it began"));
     assert!(!h.shell.world.runs.contains_key("layers-1"));
     assert!(h.shell.world.runs.contains_key("layers-8"));
     assert!(!h.draw().contains("begins now"));
@@ -225,7 +225,7 @@ fn life_uses_its_room_and_says_what_comes_next() {
         let screen = h.draw();
         assert!(screen.contains("Lineage of sample") && screen.contains("The cat sat on the mat"), "{screen}");
         assert!(empty_rows(&screen, usize::from(height)) <= room / 2, "{screen}");
-        h.report(1, Report::Finished { stopped: false, summary: "done".into() });
+        h.report(1, Report::finished(false, "done"));
         if width > 80 {
             assert!(h.draw().contains("Talk to sample."), "{}", h.draw());
         }

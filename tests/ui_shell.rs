@@ -118,7 +118,7 @@ fn keys_typed_ahead_never_end_a_run() {
     assert_eq!(h.out(), [Out::Command(Command::Signal { job: JobId(2), signal: Signal::Stop })]);
     // It waits until what runs is saved.
     assert!(h.draw().contains("saving sample"));
-    h.report(2, Report::Finished { stopped: true, summary: "saved at step 412".into() });
+    h.report(2, Report::finished(true, "saved at step 412"));
     assert!(h.out().contains(&Out::Exit));
 }
 

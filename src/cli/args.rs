@@ -13,17 +13,41 @@ pub struct Args {
     /// The project's directory; runs/ and the like appear in it.
     #[arg(short = 'C', value_name = "DIR", default_value = ".", global = true)]
     pub project: PathBuf,
+    #[command(flatten)]
+    pub screen: Screen,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// How the workbench shows itself: for the commands that open it.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct Screen {
     /// Draw the workbench in plain ASCII.
     #[arg(long)]
     pub ascii: bool,
     /// Look, and start or change nothing.
     #[arg(long)]
     pub readonly: bool,
-    /// The workbench's colours: a built-in theme or a file.
+    /// The workbench's colours: a theme by its name, or a file.
     #[arg(long, value_name = "T")]
     pub theme: Option<String>,
-    #[command(subcommand)]
-    pub command: Option<Command>,
+}
+
+impl Screen {
+    /// What was given before the subcommand, and what behind it.
+    pub fn with(&self, later: &Self) -> Self {
+        Self {
+            ascii: self.ascii || later.ascii,
+            readonly: self.readonly || later.readonly,
+            theme: later.theme.as_ref().or(self.theme.as_ref()).cloned(),
+        }
+    }
+
+    /// The first option that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        let all = [("--readonly", self.readonly), ("--theme", self.theme.is_some()), ("--ascii", self.ascii)];
+        all.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,7 +131,7 @@ pub struct Train {
     #[arg(long)]
     pub json: bool,
     /// List every key of a recipe.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["recipe", "set", "name", "resume", "device", "dry_run"])]
     pub keys: bool,
 }
 
@@ -146,7 +170,8 @@ pub struct Generate {
     /// Print the generated text alone.
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
-    /// Print the job's events, one JSON object a line, and nothing else.
+    /// Print the job's events, one JSON object a line, and nothing else; the last one's report.finished.result holds
+    /// the text, its number of tokens, and why it ended (end, length, stop, stopped).
     #[arg(long)]
     pub json: bool,
 }
@@ -160,9 +185,9 @@ pub enum Tokenizer {
         /// char, byte or bpe.
         #[arg(long, default_value = "bpe")]
         kind: String,
-        /// How many tokens a bpe has.
-        #[arg(long, default_value_t = 4096, value_name = "N")]
-        vocab: usize,
+        /// How many tokens a bpe has: 257 to 1000000, 4096 where none is given.
+        #[arg(long, value_name = "N")]
+        vocab: Option<usize>,
         /// The tokenizer.json to write.
         #[arg(short, value_name = "FILE")]
         out: PathBuf,
@@ -205,7 +230,7 @@ pub enum Tokenizer {
 
 #[derive(Debug, Subcommand)]
 pub enum Sample {
-    /// Write the sample's files, made from its grammar anew.
+    /// Write the sample's files, made from its grammar anew, and the recipes that train on them (in DIR/recipes).
     Write { dir: PathBuf },
     /// Check a text or JSONL file against the sample's grammar.
     Check {
@@ -240,6 +265,8 @@ pub struct Attach {
     /// Print lines of text instead of opening the workbench, as is done without a terminal.
     #[arg(long, conflicts_with = "json")]
     pub text: bool,
+    #[command(flatten)]
+    pub screen: Screen,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -5,7 +5,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use super::args::{Args, Attach};
+use super::args::{Attach, Screen};
 use super::train::Show;
 use super::{Failure, Place, out, workbench};
 use crate::run::directory::RunDir;
@@ -14,11 +14,12 @@ use crate::run::read::Tail;
 /// How often a log that nothing came from is looked at again.
 const LOOK: Duration = Duration::from_millis(100);
 
-pub fn run(place: &Place, args: &Args, attach: &Attach) -> Result<(), Failure> {
+pub fn run(place: &Place, screen: Screen, attach: &Attach) -> Result<(), Failure> {
+    super::run_name("attach", &attach.run)?;
     let run = RunDir::open(&place.project, &attach.run).map_err(Failure::failed)?;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     if terminal && !attach.json && !attach.text {
-        return workbench(place, args, Some(run.name), false);
+        return workbench(place, screen, Some(run.name));
     }
     let mut show = (!attach.json).then(Show::new);
     let result = stream(&run, attach, show.as_mut());

@@ -20,6 +20,8 @@ pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
         steps: args.steps,
         device: args.device.clone(),
     };
+    super::device_name(args.device.as_deref())?;
+    spec.problem().map_or(Ok(()), |what| Err(Failure::Usage(what)))?;
     let handle = place.engine()?;
     let mut figures: Option<serde_json::Map<String, Value>> = None;
     let end = follow(&handle, JobSpec::new("bench", &spec), |event| {

@@ -15,14 +15,14 @@ use super::{Failure, out};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How long the live screen is watched.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
     /// How many keys are timed while training.
-    #[arg(long, default_value_t = 200)]
-    pub keys: usize,
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub keys: u32,
     /// How many starts are timed, after one that warms the caches.
-    #[arg(long, default_value_t = 5)]
-    pub starts: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub starts: u32,
     /// Columns of the terminal.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u16).range(60..=500))]
     pub columns: u16,

@@ -7,18 +7,17 @@ use serde_json::json;
 
 use super::{Failure, out};
 use crate::data::source::{self, Source};
-use crate::engine::Estimator;
+use crate::engine::{Estimator, device};
 use crate::recipe::Recipe;
-use crate::run::directory;
 
 /// What `train` would refuse is refused here too, by the same words where they are known before a start.
-pub fn run(project: &Path, recipe: &Recipe, base: &Path, name: &str, json: bool) -> Result<(), Failure> {
-    directory::check_name(name).map_err(|e| Failure::Usage(e.to_string()))?;
+pub fn run(project: &Path, recipe: &Recipe, base: &Path, name: &str, device: Option<&str>, json: bool) -> Result<(), Failure> {
     if project.join("runs").join(name).exists() {
         return Err(Failure::Failed(format!(
             "--name {name}: a run named {name} exists; resume it (--resume {name}) or choose another --name"
         )));
     }
+    device::known(device).map_err(Failure::failed)?;
     crate::train::check_recipe(recipe).map_err(Failure::failed)?;
     let (train, val) = source::of_recipe(&recipe.data, base).map_err(Failure::failed)?;
     val.iter().try_for_each(|source| source.open().map(drop)).map_err(Failure::failed)?;

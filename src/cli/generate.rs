@@ -50,7 +50,11 @@ fn check(args: &Generate) -> Result<(), Failure> {
     };
     within("temperature", args.temperature, 100.0)?;
     within("top-p", args.top_p, 1.0)?;
-    within("min-p", args.min_p, 1.0)
+    within("min-p", args.min_p, 1.0)?;
+    if args.stop.iter().any(String::is_empty) {
+        return Err(Failure::Usage("--stop: an empty text would end every text before it begins; name one, or leave it out".into()));
+    }
+    super::device_name(args.device.as_deref())
 }
 
 /// A model's name for the engine, whose relative paths start at the project and not at the current directory.

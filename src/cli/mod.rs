@@ -24,11 +24,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, BenchWhat, Command};
+use args::{Args, BenchWhat, Command, Screen};
 use out::complain;
 
 use crate::engine::worker::{PanicNotes, on_engine_thread};
-use crate::engine::{EngineError, Handle, Settings, host, link, socket};
+use crate::engine::{EngineError, Handle, Settings, device, host, link, socket};
+use crate::run::directory;
 
 /// Why a subcommand did not do what it was asked.
 #[derive(Debug)]
@@ -118,11 +119,12 @@ fn usage_line(message: &str) -> String {
 }
 
 fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
+    let screen = screen(&args)?;
     let place = Place { project: project(&args.project)?, panics };
     let project = &place.project;
     match &args.command {
-        None => workbench(&place, &args, None, false),
-        Some(Command::Attach(a)) => attach::run(&place, &args, a),
+        None => workbench(&place, screen, None),
+        Some(Command::Attach(a)) => attach::run(&place, screen, a),
         Some(Command::Stop(a)) => stop::run(&place, a),
         Some(Command::Train(a)) => train::run(&place, a),
         Some(Command::Generate(a)) => generate::run(&place, a),
@@ -135,6 +137,34 @@ fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
         Some(Command::Bench { what: BenchWhat::Train(a) }) => bench::train(&place, a),
         Some(Command::Bench { what: BenchWhat::Screen(a) }) => bench_screen::run(a),
     }
+}
+
+/// How the workbench shall show itself. What it is told where no workbench opens would be ignored, and who writes
+/// `--readonly` means it.
+fn screen(args: &Args) -> Result<Screen, Failure> {
+    let screen = match &args.command {
+        Some(Command::Attach(attach)) => args.screen.with(&attach.screen),
+        _ => args.screen.clone(),
+    };
+    if let Some(name) = &screen.theme {
+        crate::ui::check_theme(name).map_err(|why| Failure::Usage(format!("--theme {why}")))?;
+    }
+    match (&args.command, args.screen.given()) {
+        (None | Some(Command::Attach(_)), _) | (_, None) => Ok(screen),
+        (_, Some(flag)) => {
+            Err(Failure::Usage(format!("{flag} is for the workbench, and this subcommand does not open it; leave {flag} out")))
+        }
+    }
+}
+
+/// What can be the name of no run is wrong usage, wherever it is given.
+fn run_name(place: &str, name: &str) -> Result<(), Failure> {
+    directory::check_name(name).map_err(|e| Failure::Usage(format!("{place}: {e}")))
+}
+
+/// What is a device nowhere is wrong usage; one that this build or machine lacks is not.
+fn device_name(name: Option<&str>) -> Result<(), Failure> {
+    name.map_or(Ok(()), |name| device::parse(name).map(drop).map_err(|e| Failure::Usage(e.to_string())))
 }
 
 /// Where a subcommand works.
@@ -187,7 +217,7 @@ fn project(given: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Opens the workbench, on a run where one is named.
-fn workbench(place: &Place, args: &Args, run: Option<String>, readonly: bool) -> Result<(), Failure> {
+fn workbench(place: &Place, screen: Screen, run: Option<String>) -> Result<(), Failure> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
             "the workbench needs a terminal on standard input and output; without one use a subcommand: train, generate, \
@@ -197,8 +227,8 @@ fn workbench(place: &Place, args: &Args, run: Option<String>, readonly: bool) ->
     }
     let panics = place.panics.clone();
     let handle = link::open(&place.project, move || Settings { panics: panics.clone(), ..Settings::default() })?;
-    let options =
-        crate::ui::Options { ascii: args.ascii, readonly: args.readonly || readonly, theme: args.theme.clone(), mouse: None, run };
+    let Screen { ascii, readonly, theme } = screen;
+    let options = crate::ui::Options { ascii, readonly, theme, mouse: None, run };
     crate::ui::run(&place.project, handle, options).map_err(|e| Failure::Failed(format!("{e:#}")))
 }
 

@@ -22,7 +22,9 @@ pub fn run(place: &Place, what: &What) -> Result<(), Failure> {
         What::Check { file, json } => check(file, *json),
         What::Score { model, samples, tokens, temperature, json } => {
             let model = super::generate::model_name(&place.project, model)?;
-            score(place, &ScoreSpec { model, samples: *samples, tokens: *tokens, temperature: *temperature }, *json)
+            let spec = ScoreSpec { model, samples: *samples, tokens: *tokens, temperature: *temperature };
+            spec.problem().map_or(Ok(()), |what| Err(Failure::Usage(what)))?;
+            score(place, &spec, *json)
         }
     }
 }

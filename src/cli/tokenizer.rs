@@ -11,6 +11,7 @@ use super::generate::standard_input;
 use super::{Failure, Place, out};
 use crate::data::tokenizer::Tokenizer;
 use crate::data::{self, source};
+use crate::engine::jobs::tokenizer_problem;
 use crate::report::{Event, Report, Silent};
 use crate::run::directory;
 use crate::spec::{JobSpec, TokenizerSpec};
@@ -25,11 +26,22 @@ pub fn run(place: &Place, what: &What) -> Result<(), Failure> {
     }
 }
 
-fn train(place: &Place, files: &[PathBuf], kind: &str, vocab: usize, out: &Path, json: bool) -> Result<(), Failure> {
+/// Tokens of a bpe where nothing is said.
+const USUAL_VOCAB: usize = 4096;
+
+fn train(place: &Place, files: &[PathBuf], kind: &str, vocab: Option<usize>, out: &Path, json: bool) -> Result<(), Failure> {
     let cwd = std::env::current_dir().map_err(|e| Failure::Failed(format!("the current directory: {e}; change to another")))?;
     // `sample:NAME` is a text of the program, not a file of the current directory.
     let file = |f: &PathBuf| if f.starts_with("sample:") || f.to_string_lossy().starts_with("sample:") { f.clone() } else { cwd.join(f) };
+    if vocab.is_some() && matches!(kind, "char" | "byte") {
+        return Err(Failure::Usage(format!("--vocab is of a bpe; how many tokens a {kind} tokenizer has is the text's; leave it out")));
+    }
+    if out.file_name().is_none() || out.is_dir() {
+        return Err(Failure::Usage(format!("-o {}: is no file's name; name the tokenizer.json to write", out::shown(out))));
+    }
+    let vocab = vocab.unwrap_or(USUAL_VOCAB);
     let spec = TokenizerSpec { files: files.iter().map(file).collect(), kind: kind.into(), vocab, out: cwd.join(out) };
+    tokenizer_problem(&spec).map_or(Ok(()), |what| Err(Failure::Usage(what)))?;
     let handle = place.engine()?;
     let spec = JobSpec::new("tokenizer", &spec);
     let end = if json {

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use super::args::Train;
 use super::follow::{detach, follow, follow_shared};
 use super::{Failure, Place, out};
 use crate::data::sample;
 use crate::engine::{catalog, host};
-use crate::recipe::{KNOBS, Recipe};
+use crate::recipe::{KNOBS, Knob, Recipe};
 use crate::report::{Event, JobState, Level, Report, Values};
 use crate::run::directory;
 use crate::run::read::Validation;
@@ -22,14 +23,18 @@ use crate::text::visible;
 
 pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
     if args.keys {
-        return keys();
+        return keys(args.json);
     }
+    for (option, name) in [("--name", &args.name), ("--resume", &args.resume)] {
+        name.as_ref().map_or(Ok(()), |name| super::run_name(option, name))?;
+    }
+    super::device_name(args.device.as_deref())?;
     let spec = match (&args.recipe, &args.resume) {
         (None, Some(resume)) => TrainSpec { resume: Some(resume.clone()), device: args.device.clone(), ..TrainSpec::default() },
         (Some(name), None) => {
             let (recipe, base, name) = prepare(&place.project, name, args)?;
             if args.dry_run {
-                return super::dry_run::run(&place.project, &recipe, &base, &name, args.json);
+                return super::dry_run::run(&place.project, &recipe, &base, &name, args.device.as_deref(), args.json);
             }
             TrainSpec { recipe: recipe.to_toml(), base, name: Some(name), resume: None, device: args.device.clone() }
         }
@@ -40,7 +45,7 @@ pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
     if args.detach {
         let handle = host::attach_or_start(&place.project)?;
         let run = detach(&handle, spec, &name)?;
-        let told = if args.json { out::json(&serde_json::json!({"run": run})) } else { out::line(run) };
+        let told = if args.json { out::json(&json!({"run": run})) } else { out::line(run) };
         return Ok(told?);
     }
     let handle = if args.here { place.engine()? } else { place.shared_engine()? };
@@ -122,9 +127,17 @@ fn read(path: &Path, given: &str) -> Result<String, Failure> {
     })
 }
 
-fn keys() -> Result<(), Failure> {
+fn keys(json: bool) -> Result<(), Failure> {
     let mut section = "-";
-    for knob in KNOBS.iter().chain(catalog().knobs.iter().filter(|k| !KNOBS.contains(k))) {
+    let catalog = catalog();
+    let knobs = || KNOBS.iter().chain(catalog.knobs.iter().filter(|k| !KNOBS.contains(k)));
+    if json {
+        let default = |k: &Knob| (!k.optional()).then_some(k.default);
+        let all: Vec<_> =
+            knobs().map(|k| json!({"key": k.name, "range": k.range.to_string(), "default": default(k), "help": k.help})).collect();
+        return Ok(out::json(&all)?);
+    }
+    for knob in knobs() {
         if knob.section() != section {
             section = knob.section();
             out::line(if section.is_empty() { String::new() } else { format!("\n[{section}]") })?;

@@ -5,32 +5,60 @@ use candle_core::Device;
 
 use super::EngineError;
 
-/// The device of this name; where none is given, the first accelerator that this build can use, else the CPU.
-pub fn choose(name: Option<&str>) -> Result<Device, EngineError> {
-    let wrong = |what: String| EngineError::Other(format!("--device {}: {what}", crate::text::visible(name.unwrap_or_default(), false)));
-    match name {
-        None if cfg!(feature = "cuda") => Device::new_cuda(0).or(Ok(Device::Cpu)),
-        None if cfg!(feature = "metal") => Device::new_metal(0).or(Ok(Device::Cpu)),
-        None | Some("cpu") => Ok(Device::Cpu),
-        Some("metal") if cfg!(feature = "metal") => Device::new_metal(0).map_err(|e| wrong(first_line(&e))),
-        Some("metal") => Err(wrong("this build has no Metal; build with --features metal on a Mac, or use cpu".into())),
-        Some(text) => match text.split_once(':').map_or((text, Ok(0)), |(kind, n)| (kind, n.parse::<usize>())) {
-            ("cuda", Ok(n)) if cfg!(feature = "cuda") => Device::new_cuda(n).map_err(|e| wrong(first_line(&e))),
-            ("cuda", Ok(_)) => Err(wrong("this build has no CUDA; build with --features cuda where nvcc is, or use cpu".into())),
-            ("cuda", Err(_)) => Err(wrong("the number of a GPU follows the colon, as in cuda:1".into())),
-            _ => Err(wrong("no such device; devices are cpu, cuda, cuda:N, metal".into())),
-        },
+/// What a device's name means, whether or not this build and this machine have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Cpu,
+    /// With the number of the card.
+    Cuda(usize),
+    Metal,
+}
+
+/// Reads a device's name.
+pub fn parse(name: &str) -> Result<Kind, EngineError> {
+    match name.split_once(':').map_or((name, Ok(0)), |(kind, n)| (kind, n.parse::<usize>())) {
+        ("cpu", _) if name == "cpu" => Ok(Kind::Cpu),
+        ("metal", _) if name == "metal" => Ok(Kind::Metal),
+        ("cuda", Ok(n)) => Ok(Kind::Cuda(n)),
+        ("cuda", Err(_)) => Err(wrong(name, "the number of a GPU follows the colon, as in cuda:1")),
+        _ => Err(wrong(name, "no such device; devices are cpu, cuda, cuda:N, metal")),
     }
 }
 
-/// Checks a device's name without touching the device.
+/// The device of this name; where none is given, the first accelerator that this build can use, else the CPU.
+pub fn choose(name: Option<&str>) -> Result<Device, EngineError> {
+    let Some(name) = name else {
+        return match default_name() {
+            "cuda" => Device::new_cuda(0).or(Ok(Device::Cpu)),
+            "metal" => Device::new_metal(0).or(Ok(Device::Cpu)),
+            _ => Ok(Device::Cpu),
+        };
+    };
+    known(Some(name))?;
+    let made = match parse(name)? {
+        Kind::Cpu => Ok(Device::Cpu),
+        Kind::Cuda(n) => Device::new_cuda(n),
+        Kind::Metal => Device::new_metal(0),
+    };
+    made.map_err(|e| wrong(name, &first_line(&e)))
+}
+
+/// Checks a device's name, and that this build has such devices, without touching any.
 pub fn known(name: Option<&str>) -> Result<(), EngineError> {
-    let compute = |n: &str| n == "cuda" || n.starts_with("cuda:") || n == "metal";
-    match name {
-        Some(name) if compute(name) && !cfg!(any(feature = "cuda", feature = "metal")) => choose(Some(name)).map(drop),
-        Some(name) if !compute(name) => choose(Some(name)).map(drop),
+    let Some(name) = name else { return Ok(()) };
+    match parse(name)? {
+        Kind::Cuda(_) if !cfg!(feature = "cuda") => {
+            Err(wrong(name, "this build has no CUDA; build with --features cuda where nvcc is, or use cpu"))
+        }
+        Kind::Metal if !cfg!(feature = "metal") => {
+            Err(wrong(name, "this build has no Metal; build with --features metal on a Mac, or use cpu"))
+        }
         _ => Ok(()),
     }
+}
+
+fn wrong(name: &str, what: &str) -> EngineError {
+    EngineError::Other(format!("--device {}: {what}", crate::text::visible(name, false)))
 }
 
 fn first_line(error: &candle_core::Error) -> String {
@@ -61,7 +89,13 @@ mod tests {
     #[test]
     fn names_are_understood_and_others_are_refused_with_a_remedy() {
         assert!(choose(Some("cpu")).unwrap().is_cpu());
-        for (name, remedy) in [("gpu", "devices are cpu, cuda, cuda:N, metal"), ("cuda:x", "as in cuda:1"), ("", "no such device")] {
+        for (name, remedy) in [
+            ("gpu", "devices are cpu, cuda, cuda:N, metal"),
+            ("cuda:x", "as in cuda:1"),
+            ("", "no such device"),
+            ("cpu:1", "no such device"),
+            ("metal:0", "no such device"),
+        ] {
             let error = choose(Some(name)).unwrap_err().to_string();
             assert!(error.contains(remedy), "{error}");
         }

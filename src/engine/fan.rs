@@ -258,7 +258,7 @@ mod tests {
         for seq in 1..=PENDING as u64 + 10 {
             fan.publish(values(seq));
         }
-        fan.publish(event(1, 99_999, Report::Finished { stopped: false, summary: String::new() }));
+        fan.publish(event(1, 99_999, Report::finished(false, "")));
         let ups = subscriber.next(None).unwrap();
         let events: Vec<Event> = ups.into_iter().filter_map(|u| if let Up::Events(e) = u { Some(e) } else { None }).flatten().collect();
         assert!(events.len() < 100, "{}", events.len());
@@ -274,7 +274,7 @@ mod tests {
         fan.publish(event(1, 2, Report::State { state: JobState::Running, why: String::new() }));
         fan.publish(values(3));
         fan.publish(started(2));
-        fan.publish(event(2, 1, Report::Finished { stopped: false, summary: "ok".into() }));
+        fan.publish(event(2, 1, Report::finished(false, "ok")));
         let subscriber = fan.subscribe(Up::Bye);
         let ups = subscriber.next(None).unwrap();
         let events: Vec<(u64, u64)> = ups
@@ -291,7 +291,7 @@ mod tests {
         let fan = Fan::default();
         for job in 0..100 {
             fan.publish(started(job));
-            fan.publish(event(job, 1, Report::Finished { stopped: false, summary: String::new() }));
+            fan.publish(event(job, 1, Report::finished(false, "")));
         }
         assert_eq!(lock(&fan.inner).heads.len(), ENDED);
     }

@@ -205,7 +205,7 @@ impl Hub {
         let withdrawn = state.hosts.get(&job.id).is_some_and(|host| host.withdraw(job.id));
         drop(state);
         if was_waiting || withdrawn {
-            job.report(self, Report::Finished { stopped: true, summary: "stopped before it began".into() });
+            job.report(self, Report::finished(true, "stopped before it began"));
             self.ended(job);
         }
     }

@@ -294,7 +294,7 @@ impl Drop for JobMonitor {
             let cause = "the training that answered it failed".to_string();
             Report::Failed { cause, hint: "look at the training's own message".into(), log: None }
         } else {
-            Report::Finished { stopped: self.job.stop_asked(), summary: String::new() }
+            Report::finished(self.job.stop_asked(), "")
         };
         self.job.report(&self.hub, end);
         self.hub.ended(&self.job);

@@ -95,7 +95,7 @@ pub(super) fn execute(hub: &Arc<Hub>, job: &Arc<Active>, why: &str) {
             let hint = "see that the directory is there and can be written, then resume from the last checkpoint";
             Report::Failed { cause, hint: hint.into(), log: None }
         }
-        (Ok(Ok(done)), None) => Report::Finished { stopped: done.stopped, summary: done.summary },
+        (Ok(Ok(done)), None) => Report::Finished { stopped: done.stopped, summary: done.summary, result: done.result },
     };
     monitor.report(end);
     hub.ended(job);

@@ -1,11 +1,14 @@
-//! Recipes: what to train, on what, how. `knobs` describes every key, `parse` reads and writes them.
+//! Recipes: what to train, on what, how. `knobs` describes every key, `parse` reads and writes them, `fault` says what
+//! is wrong with a text that is not TOML.
 //! Deliberately not here: files and globs (`data`), and what any value does.
 
+mod fault;
 mod knobs;
 mod parse;
 
 use serde::{Deserialize, Serialize};
 
+pub use fault::{Fault, line_of};
 pub use knobs::{KNOBS, Knob, Range, SECTIONS, knob};
 pub use parse::{Problem, RecipeError, validate};
 

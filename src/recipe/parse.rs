@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::fault::{Fault, line_of};
 use super::knobs::{KNOBS, Knob, Range, SECTIONS, knob};
 use super::{ModelSection, Recipe};
 
@@ -151,9 +152,8 @@ fn read(text: &str, objective: &[Knob]) -> (Recipe, Vec<Problem>) {
     let document = match toml_edit::Document::parse(text) {
         Ok(document) => document,
         Err(error) => {
-            let line = error.span().map(|s| line_of(text, s.start));
-            let message = error.message().replace('\n', ", ");
-            return (Recipe::default(), vec![Problem { key: String::new(), line, message: format!("not TOML: {message}") }]);
+            let Fault { line, key, message } = Fault::of_edit(text, &error);
+            return (Recipe::default(), vec![Problem { key: crate::text::visible(&key, false).into_owned(), line, message }]);
         }
     };
     let (found, mut problems) = walk(text, document.as_table());
@@ -220,10 +220,6 @@ fn walk(text: &str, root: &toml_edit::Table) -> (Vec<Found>, Vec<Problem>) {
 fn key_line(text: &str, table: &toml_edit::Table, name: &str) -> usize {
     let span = table.key(name).and_then(toml_edit::Key::span).or_else(|| table.get(name).and_then(toml_edit::Item::span));
     span.map_or(1, |s| line_of(text, s.start))
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|&&b| b == b'\n').count() + 1
 }
 
 /// A value without its decoration. A kind that no knob takes (a date, a table) becomes a table, which none accepts.

@@ -221,7 +221,7 @@ pub fn check_name(name: &str) -> Result<(), RunError> {
     }
     let shown: String = crate::text::visible(name, false).chars().take(MAX_NAME + 8).collect();
     Err(RunError::Other(format!(
-        "run name {shown:?}: letters, digits, '-', '_' and '.' only, at most {MAX_NAME}, not beginning with '.' or '-'; choose another --name"
+        "run name {shown:?}: letters, digits, '-', '_' and '.' only, at most {MAX_NAME}, not beginning with '.' or '-'; give another"
     )))
 }
 

@@ -38,6 +38,13 @@ pub struct Generated {
     pub tokens_per_s: f64,
 }
 
+impl Generated {
+    /// What a program wants of it: the text, how many tokens, and why it ended.
+    pub fn result(&self) -> BTreeMap<String, serde_json::Value> {
+        [("text", json!(self.text)), ("tokens", json!(self.ids.len())), ("ended", json!(self.ended))].map(|(k, v)| (k.into(), v)).into()
+    }
+}
+
 /// Generates with a key/value cache, reporting each token to `monitor`, until the end-of-text token, a stop text,
 /// `max_tokens` or `monitor.stopped()`. A text longer than the context slides its window: the last half of it is
 /// run again from position 0.

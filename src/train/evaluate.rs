@@ -71,9 +71,11 @@ impl Trainer<'_> {
     pub(super) fn serve(&self, job: JobId, spec: &GenerateSpec) {
         let child = self.monitor.child(job);
         let end = match generate(&self.decoder.detached(), &self.tokenizer, spec, child.as_ref()) {
-            Ok(done) => {
-                Report::Finished { stopped: done.ended == "stopped", summary: format!("{} tokens at step {}", done.ids.len(), self.step) }
-            }
+            Ok(done) => Report::Finished {
+                stopped: done.ended == "stopped",
+                summary: format!("{} tokens at step {}", done.ids.len(), self.step),
+                result: done.result(),
+            },
             Err(error) => Report::Failed { cause: error.to_string(), hint: "the training goes on".into(), log: None },
         };
         child.report(end);

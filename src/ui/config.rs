@@ -9,11 +9,15 @@ use etcetera::BaseStrategy;
 
 use super::keymap::{Binding, Sequence, parse_keys};
 use super::theme::{BUILT_IN, Theme};
+use crate::recipe::{Fault, line_of};
+use crate::text::visible;
 
 /// What the file may set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     pub theme: Option<String>,
+    /// Where the theme is named, as `file:line`.
+    pub theme_at: String,
     pub mouse: Option<bool>,
     pub ascii: Option<bool>,
     pub notify: Notify,
@@ -55,9 +59,8 @@ impl Config {
         let document = match toml_edit::Document::parse(text) {
             Ok(document) => document,
             Err(e) => {
-                let line = e.span().map_or(1, |s| line_of(text, s.start));
-                let why = e.message().lines().next().unwrap_or_default().to_string();
-                config.complaints.push(format!("{}:{line}: {why}; defaults are used", path.display()));
+                let why = Fault::of_edit(text, &e).placed();
+                config.complaints.push(format!("{}:{why}; until then defaults are used", path.display()));
                 return config;
             }
         };
@@ -66,6 +69,7 @@ impl Config {
             let wrong = match (key, item.as_str(), item.as_bool()) {
                 ("theme", Some(name), _) => {
                     config.theme = Some(name.into());
+                    config.theme_at = format!("{}:{line}", path.display());
                     None
                 }
                 ("mouse", _, Some(on)) => {
@@ -126,10 +130,6 @@ impl Config {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
-}
-
 /// All themes: the built-in ones, then those of the person's directory, which win by name. Complaints come beside.
 pub fn themes(directory: Option<&Path>) -> (Vec<Theme>, Vec<String>) {
     let mut themes: Vec<Theme> = BUILT_IN.iter().filter_map(|(name, _)| Theme::built_in(name)).collect();
@@ -148,6 +148,33 @@ pub fn themes(directory: Option<&Path>) -> (Vec<Theme>, Vec<String>) {
         }
     }
     (themes, complaints)
+}
+
+/// The largest theme that is read.
+const MAX_THEME: u64 = 1 << 20;
+
+/// The theme that is meant: one of these by its name, or a file by its path. The error names the nearest there is.
+pub fn find_theme(themes: &[Theme], wanted: &str) -> Result<Theme, String> {
+    let shown = visible(wanted, false);
+    if let Some(theme) = themes.iter().find(|t| t.name == wanted) {
+        return Ok(theme.clone());
+    }
+    let path = Path::new(wanted);
+    if wanted.contains('/') || path.extension().is_some_and(|x| x == "toml") {
+        let size = std::fs::metadata(path).map_err(|e| format!("{shown}: {e}; name a theme file, or a theme: {}", names(themes)))?.len();
+        if size > MAX_THEME {
+            return Err(format!("{shown}: this is no theme; name a TOML file of at most 1 MB"));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}; name a theme file"))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        return Theme::parse(&name, &text).map_err(|why| format!("{shown}: {why}"));
+    }
+    let near = themes.iter().map(|t| t.name.as_str()).max_by(|a, b| strsim::jaro(a, wanted).total_cmp(&strsim::jaro(b, wanted)));
+    Err(format!("{shown}: no theme has this name; the nearest is {}; there are {}", near.unwrap_or("dark"), names(themes)))
+}
+
+fn names(themes: &[Theme]) -> String {
+    themes.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -179,6 +206,27 @@ mod tests {
         let config = Config::parse(Path::new("c.toml"), "a = 1\nb = [\n", GLOBAL);
         assert!(config.complaints[0].starts_with("c.toml:"), "{:?}", config.complaints);
         assert_eq!(config.keys.len(), 0);
+    }
+
+    #[test]
+    fn a_theme_is_found_by_name_or_file_and_else_the_nearest_is_named() {
+        let (themes, _) = themes(None);
+        assert_eq!(find_theme(&themes, "light").unwrap().name, "light");
+        let why = find_theme(&themes, "drak").unwrap_err();
+        assert!(why.starts_with("drak: no theme has this name; the nearest is dark; there are dark, light, "), "{why}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("own.toml");
+        assert!(find_theme(&themes, file.to_str().unwrap()).unwrap_err().contains("own.toml: No such file"));
+        std::fs::write(&file, BUILT_IN[1].1).unwrap();
+        assert_eq!(find_theme(&themes, file.to_str().unwrap()).unwrap().text, Theme::default_light().text);
+        std::fs::write(&file, "[text]\n[text]\n").unwrap();
+        let why = find_theme(&themes, file.to_str().unwrap()).unwrap_err();
+        assert!(
+            why.ends_with(
+                "own.toml: line 2: text: the section begins twice, the first time in line 1; put all of its keys below one [text]"
+            ),
+            "{why}"
+        );
     }
 
     #[test]

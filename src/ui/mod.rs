@@ -76,6 +76,16 @@ pub fn run(project: &Path, handle: Handle, options: Options) -> color_eyre::Resu
     run_over(project, commands, events, options)
 }
 
+/// Refuses a theme that there is not, before anything is started. The error names it and the nearest that there is.
+pub fn check_theme(name: &str) -> Result<(), String> {
+    let (themes, complaints) = config::themes(config::directory().as_deref());
+    config::find_theme(&themes, name).map(drop).map_err(|why| {
+        // A theme of the person's own that cannot be read is no theme without a name.
+        let own = format!("/{name}.toml: ");
+        complaints.into_iter().find(|c| c.contains(&own)).unwrap_or(why)
+    })
+}
+
 /// The same over two ends of an engine's channels.
 pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>, options: Options) -> color_eyre::Result<()> {
     let (sender, messages) = channel();
@@ -86,7 +96,11 @@ pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>,
     let (themes, mut complaints) = config::themes(directory.as_deref());
     complaints.splice(0..0, config.complaints.iter().cloned());
     let depth = depth();
-    let theme = choose_theme(&themes, options.theme.as_ref().or(config.theme.as_ref()), depth, &mut complaints);
+    let wanted = match (&options.theme, &config.theme) {
+        (Some(name), _) => Some((name, "--theme".to_string())),
+        (None, name) => name.as_ref().map(|name| (name, format!("{}: theme", config.theme_at))),
+    };
+    let theme = choose_theme(&themes, wanted, depth, &mut complaints);
     let setup = Setup {
         mouse: options.mouse.or(config.mouse).unwrap_or(true),
         ascii: options.ascii || config.ascii.unwrap_or(false),
@@ -450,19 +464,17 @@ fn depth() -> Depth {
 }
 
 /// The theme asked for; else one that fits the terminal: its own colours where it has sixteen, light where it says so.
-fn choose_theme(themes: &[Theme], wanted: Option<&String>, depth: Depth, complaints: &mut Vec<String>) -> Theme {
-    let find = |name: &str| themes.iter().find(|t| t.name == name).cloned();
+/// A name that there is not costs the setting and a line that says where it stands.
+fn choose_theme(themes: &[Theme], wanted: Option<(&String, String)>, depth: Depth, complaints: &mut Vec<String>) -> Theme {
+    let found = wanted.and_then(|(name, place)| {
+        let found = config::find_theme(themes, name);
+        found.map_err(|why| complaints.push(format!("{place} {why}"))).ok()
+    });
     if depth == Depth::Mono {
         return Theme::plain();
     }
-    if let Some(name) = wanted {
-        match find(name) {
-            Some(theme) => return theme,
-            None => {
-                let names: Vec<&str> = themes.iter().map(|t| t.name.as_str()).collect();
-                complaints.push(format!("no theme is called {name:?}; there are {}", names.join(", ")));
-            }
-        }
+    if let Some(theme) = found {
+        return theme;
     }
     // `COLORFGBG` is `foreground;background`; 7 and 15 are light grounds.
     let light = std::env::var("COLORFGBG").is_ok_and(|v| matches!(v.rsplit(';').next(), Some("7" | "15")));
@@ -471,5 +483,5 @@ fn choose_theme(themes: &[Theme], wanted: Option<&String>, depth: Depth, complai
         (_, true) => "light",
         _ => "dark",
     };
-    find(name).unwrap_or_else(Theme::default_dark)
+    themes.iter().find(|t| t.name == name).cloned().unwrap_or_else(Theme::default_dark)
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 
+use crate::recipe::{Fault, line_of};
+
 #[derive(Clone, Debug)]
 pub struct Theme {
     pub name: String,
@@ -81,8 +83,10 @@ struct Role {
 impl Theme {
     /// Reads a theme. The error is one line without the file's name, which the caller knows.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
+        // What is no TOML at all is told by its own rules, and what is no theme by the parser of this structure.
+        toml_edit::Document::parse(text).map_err(|e| format!("line {}", Fault::of_edit(text, &e).placed()))?;
         let file: File = toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            let line = e.span().map_or(1, |s| line_of(text, s.start));
             format!("line {line}: {}", e.message().lines().next().unwrap_or_default())
         })?;
         let colour = |text: &str| {

@@ -48,7 +48,7 @@ impl Recorder {
     /// The end of a job, as the engine makes it of what training returns.
     pub fn end(&self, result: Result<Outcome, TrainError>) -> Result<Outcome, TrainError> {
         match &result {
-            Ok(done) => self.report(Report::Finished { stopped: done.stopped, summary: format!("step {}", done.step) }),
+            Ok(done) => self.report(Report::finished(done.stopped, format!("step {}", done.step))),
             Err(error) => self.report(Report::Failed { cause: error.to_string(), hint: error.hint().into(), log: None }),
         }
         self.0.lock().unwrap().sink = None;

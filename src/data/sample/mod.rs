@@ -95,16 +95,36 @@ fn find(name: &str) -> Option<&'static Built> {
     BUILT.iter().find(|built| built.name == name)
 }
 
-/// Writes the sample's files (not its recipes) into `directory`, made from the grammar anew; the files' names.
+/// Writes the sample into `directory`: its files, made from the grammar anew, the chat template, and in `recipes/` the
+/// recipes, which there train on the files beside them; the files' names. What a person has changed is not written over.
 pub fn write(directory: &Path) -> Result<Vec<String>, SampleError> {
-    let made = files::make(&World::new()?, SEED)?;
+    let mut made = files::make(&World::new()?, SEED)?;
+    made.push(("chat-template.jinja".into(), CHAT_TEMPLATE.into()));
+    made.extend(RECIPES.iter().filter_map(|(name, text)| Some((format!("recipes/{name}.toml"), on_files(text)?))));
     let failed = |path: &Path, error: std::io::Error| SampleError::Write { path: path.to_path_buf(), what: error.to_string() };
-    std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    for (name, text) in &made {
+        let path = directory.join(name);
+        match std::fs::read(&path) {
+            Ok(there) if there != text.as_bytes() => return Err(SampleError::Changed(path)),
+            _ => {}
+        }
+    }
+    let recipes = directory.join("recipes");
+    std::fs::create_dir_all(&recipes).map_err(|error| failed(&recipes, error))?;
     for (name, text) in &made {
         let path = directory.join(name);
         std::fs::write(&path, text).map_err(|error| failed(&path, error))?;
     }
     Ok(made.into_iter().map(|(name, _)| name).collect())
+}
+
+/// A recipe that trains on the built-in texts, as one that trains on their files in the directory above it; none where
+/// it trains on other text.
+fn on_files(recipe: &str) -> Option<String> {
+    let changed = BUILT
+        .iter()
+        .fold(recipe.to_string(), |text, built| text.replace(&format!("\"sample:{}\"", built.name), &format!("\"../{}\"", built.file)));
+    (changed != recipe).then(|| format!("# Written by `weightroom sample write`: trains on the files in the directory above.\n{changed}"))
 }
 
 /// What can go wrong with the sample; the grammars are built in, so only a change to them can break them.
@@ -114,6 +134,8 @@ pub enum SampleError {
     Grammar(#[from] GrammarError),
     #[error("grammar {grammar}, rule {rule}: {what}")]
     Derive { grammar: String, rule: String, what: String },
+    #[error("{0}: is there already and is not as it would be written; remove it, or name another directory")]
+    Changed(std::path::PathBuf),
     #[error("{path}: {what}; choose a directory that can be written")]
     Write { path: std::path::PathBuf, what: String },
 }

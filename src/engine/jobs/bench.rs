@@ -52,8 +52,14 @@ fn config(spec: &BenchSpec) -> Result<Config, String> {
     Config::from_recipe(&section, spec.vocab, None).map_err(|e| e.to_string())
 }
 
-fn check(value: &Value, _: &Path) -> Result<String, String> {
-    let spec: BenchSpec = params(value)?;
+impl BenchSpec {
+    /// What is wrong with a shape that no machine could time, by the options that gave it.
+    pub fn problem(&self) -> Option<String> {
+        shape(self).err()
+    }
+}
+
+fn shape(spec: &BenchSpec) -> Result<(), String> {
     let within = |name: &str, n: usize, max: usize| {
         if (1..=max).contains(&n) { Ok(()) } else { Err(format!("--{name} {n} is out of range; it is 1 to {max}")) }
     };
@@ -67,8 +73,14 @@ fn check(value: &Value, _: &Path) -> Result<String, String> {
     if !spec.width.is_multiple_of(spec.heads) || !(spec.width / spec.heads).is_multiple_of(2) || spec.width < 3 {
         return Err(format!("--heads {} does not cut --width {} into even parts; use another", spec.heads, spec.width));
     }
+    config(spec).map(drop)
+}
+
+fn check(value: &Value, _: &Path) -> Result<String, String> {
+    let spec: BenchSpec = params(value)?;
+    shape(&spec)?;
     device::known(spec.device.as_deref()).map_err(|e| e.to_string())?;
-    config(&spec).map(|_| "bench".into())
+    Ok("bench".into())
 }
 
 fn run(cx: &Cx) -> Result<Done, Fault> {
@@ -81,7 +93,7 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     let mut times = Vec::new();
     for step in 0..spec.steps + WARM {
         if cx.monitor.stopped() {
-            return Ok(Done { stopped: true, summary: "stopped".into() });
+            return Ok(Done::new(true, "stopped"));
         }
         let ids: Vec<u32> = (0..spec.batch * (spec.context + 1)).map(|_| random.below(spec.vocab as u64) as u32).collect();
         let ids = Tensor::from_vec(ids, (spec.batch, spec.context + 1), &device).map_err(ModelError::from)?;
@@ -109,7 +121,7 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     if let Value::Object(facts) = facts {
         cx.monitor.report(Report::Facts(facts.into_iter().collect()));
     }
-    Ok(Done { stopped: false, summary: format!("{:.2} ms a step", median * 1e3) })
+    Ok(Done::new(false, format!("{:.2} ms a step", median * 1e3)))
 }
 
 /// Forward, mean cross-entropy, backward, AdamW; ids (batch, context + 1).

@@ -29,5 +29,5 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     if let Value::Object(facts) = json!(estimate) {
         cx.monitor.report(Report::Facts(facts.into_iter().collect()));
     }
-    Ok(Done { stopped: false, summary: estimate.to_string() })
+    Ok(Done::new(false, estimate.to_string()))
 }

@@ -32,5 +32,5 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
         cx.monitor.report(Report::note(Level::Warning, text));
     }
     let made = generate(&model.decoder, &model.tokenizer, &spec, cx.monitor)?;
-    Ok(Done { stopped: made.ended == "stopped", summary: format!("{} tokens, {:.0} tokens/s", made.ids.len(), made.tokens_per_s) })
+    Ok(Done::new(made.ended == "stopped", format!("{} tokens, {:.0} tokens/s", made.ids.len(), made.tokens_per_s)).with(made.result()))
 }

@@ -8,6 +8,7 @@ mod score;
 mod tokenizer;
 mod train;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -22,6 +23,7 @@ pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, estima
 
 pub use bench::BenchSpec;
 pub use score::ScoreSpec;
+pub use tokenizer::problem as tokenizer_problem;
 
 /// A kind of job.
 #[derive(Debug)]
@@ -70,6 +72,17 @@ pub struct Done {
     /// Whether a person ended it early.
     pub stopped: bool,
     pub summary: String,
+    /// What came of it, for programs; empty where its facts say it already.
+    pub result: BTreeMap<String, Value>,
+}
+
+impl Done {
+    pub fn new(stopped: bool, summary: impl Into<String>) -> Self {
+        Self { stopped, summary: summary.into(), result: BTreeMap::new() }
+    }
+    pub fn with(self, result: BTreeMap<String, Value>) -> Self {
+        Self { result, ..self }
+    }
 }
 
 /// Why a job failed: one line that names the thing and the place, and what usually helps (may be empty where the

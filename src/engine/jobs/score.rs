@@ -30,11 +30,20 @@ pub struct ScoreSpec {
     pub temperature: f64,
 }
 
+impl ScoreSpec {
+    /// What is wrong with settings that no model can be asked with, by the options that gave them.
+    pub fn problem(&self) -> Option<String> {
+        let counts = [("samples", self.samples), ("tokens", self.tokens)];
+        let count = counts.iter().find(|(_, n)| !(1..=10_000).contains(n));
+        let temperature = || format!("--temperature {} is out of range; it is 0 to 100", self.temperature);
+        (count.map(|(name, n)| format!("--{name} {n} is out of range; it is 1 to 10000")))
+            .or_else(|| (!(0.0..=100.0).contains(&self.temperature)).then(temperature))
+    }
+}
+
 fn check(value: &Value, _: &Path) -> Result<String, String> {
     let spec: ScoreSpec = params(value)?;
-    if !(1..=10_000).contains(&spec.samples) || !(1..=10_000).contains(&spec.tokens) || !(0.0..=100.0).contains(&spec.temperature) {
-        return Err("samples and tokens are 1 to 10000, temperature 0 to 100".into());
-    }
+    spec.problem().map_or(Ok(()), Err)?;
     Ok(format!("score {}", crate::text::visible(&spec.model, false)))
 }
 
@@ -43,7 +52,7 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     let model = cx.models.get(cx.project, &spec.model, &device::choose(None)?)?;
     let mut subject = Measured { model, monitor: cx.monitor, done: 0, total: spec.samples as u64 };
     let score = match score(&mut subject, spec.samples, spec.tokens, spec.temperature, None) {
-        Err(_) if cx.monitor.stopped() => return Ok(Done { stopped: true, summary: "stopped".into() }),
+        Err(_) if cx.monitor.stopped() => return Ok(Done::new(true, "stopped")),
         other => other.map_err(|cause| Fault::new(super::one_line(&cause), ""))?,
     };
     let facts = json!({
@@ -53,7 +62,7 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     if let Value::Object(facts) = facts {
         cx.monitor.report(Report::Facts(facts.into_iter().collect()));
     }
-    Ok(Done { stopped: false, summary: score.to_string() })
+    Ok(Done::new(false, score.to_string()))
 }
 
 /// A loaded model as the score meets it.

@@ -17,23 +17,26 @@ const KINDS: &[&str] = &["char", "byte", "bpe"];
 
 fn check(value: &Value, _: &Path) -> Result<String, String> {
     let spec: TokenizerSpec = params(value)?;
+    problem(&spec).map_or(Ok(()), Err)?;
+    Ok(format!("{} tokenizer {}", spec.kind, spec.out.display()))
+}
+
+/// What is wrong with a tokenizer that can be trained on nothing.
+pub fn problem(spec: &TokenizerSpec) -> Option<String> {
     if !KINDS.contains(&spec.kind.as_str()) {
-        return Err(format!(
+        return Some(format!(
             "tokenizer kind \"{}\" is not known; it must be one of {}",
             crate::text::visible(&spec.kind, false),
             KINDS.join(", ")
         ));
     }
     if spec.files.is_empty() && spec.kind != "byte" {
-        return Err("no files to train the tokenizer on; name one or more".into());
+        return Some("no files to train the tokenizer on; name one or more".into());
     }
     if spec.kind == "bpe" && !(257..=1_000_000).contains(&spec.vocab) {
-        return Err(format!("vocab {} is out of range; a bpe tokenizer has 257 to 1000000 tokens", spec.vocab));
+        return Some(format!("vocab {} is out of range; a bpe tokenizer has 257 to 1000000 tokens", spec.vocab));
     }
-    if spec.out.as_os_str().is_empty() {
-        return Err("no file to write the tokenizer to; name one".into());
-    }
-    Ok(format!("{} tokenizer {}", spec.kind, spec.out.display()))
+    spec.out.as_os_str().is_empty().then(|| "no file to write the tokenizer to; name one".into())
 }
 
 fn run(cx: &Cx) -> Result<Done, Fault> {
@@ -47,7 +50,7 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     let sources = source::expand(&entries, "text", cx.project)?;
     let tokenizer = Tokenizer::train(&spec.kind, spec.vocab, None, &sources, cx.monitor)?;
     if cx.monitor.stopped() {
-        return Ok(Done { stopped: true, summary: "stopped; nothing was written".into() });
+        return Ok(Done::new(true, "stopped; nothing was written"));
     }
     tokenizer.save(&out)?;
     cx.monitor.report(Report::Artifact { kind: "tokenizer".into(), path: out, step: None });
@@ -58,5 +61,5 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     } else {
         String::new()
     };
-    Ok(Done { stopped: false, summary: format!("{reached} tokens{fewer}") })
+    Ok(Done::new(false, format!("{reached} tokens{fewer}")).with([("vocab".to_string(), reached.into())].into()))
 }

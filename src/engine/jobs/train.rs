@@ -1,9 +1,10 @@
 //! The `train` job: a new run of a recipe, or going on with one.
 //! Deliberately not here: the loop itself (`train::drive`).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Cx, Done, Fault, JobKind, Lane, one_line, params};
 use crate::engine::{catalog, device};
@@ -50,13 +51,22 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
             drive::train(request, cx.monitor)?
         }
     };
-    Ok(Done { stopped: outcome.stopped, summary: summary(&outcome) })
+    Ok(Done::new(outcome.stopped, summary(&outcome)).with(result(&outcome)))
 }
 
 fn summary(outcome: &Outcome) -> String {
     let loss = outcome.val.map_or(String::new(), |val| format!(", {val}"));
     let how = if outcome.stopped { "stopped and saved at" } else { "done at" };
     format!("{} {how} step {}{loss}", outcome.run, outcome.step)
+}
+
+fn result(outcome: &Outcome) -> BTreeMap<String, Value> {
+    let mut result = BTreeMap::from([("run".into(), json!(outcome.run)), ("step".into(), json!(outcome.step))]);
+    if let Some(val) = outcome.val {
+        // Numbers that are not finite have no JSON; such a loss ends a run as a fault.
+        result.extend([("val_loss".into(), json!(val.loss)), ("val_whole".into(), json!(val.whole))]);
+    }
+    result
 }
 
 impl From<TrainError> for Fault {

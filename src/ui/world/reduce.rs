@@ -246,7 +246,7 @@ impl Job {
                 self.progress = Some(Progress { what: what.clone(), done: *done, total: *total, unit: unit.clone() });
             }
             Report::Facts(facts) => self.facts.extend(facts.iter().map(|(k, v)| (k.clone(), v.clone()))),
-            Report::Finished { stopped, summary } => self.ended = Some(Ended::Finished { stopped: *stopped, summary: summary.clone() }),
+            Report::Finished { stopped, summary, .. } => self.ended = Some(Ended::Finished { stopped: *stopped, summary: summary.clone() }),
             Report::Failed { cause, hint, .. } => self.ended = Some(Ended::Failed { cause: cause.clone(), hint: hint.clone() }),
             _ => {}
         }

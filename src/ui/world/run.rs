@@ -169,7 +169,7 @@ impl Run {
                     self.steps = Some(steps);
                 }
             }
-            Report::Finished { stopped, summary } => self.ended = Some(Ended::Finished { stopped: *stopped, summary: summary.clone() }),
+            Report::Finished { stopped, summary, .. } => self.ended = Some(Ended::Finished { stopped: *stopped, summary: summary.clone() }),
             Report::Failed { cause, hint, .. } => {
                 self.note(event, Level::Error, cause.clone());
                 self.ended = Some(Ended::Failed { cause: cause.clone(), hint: hint.clone() });

@@ -126,7 +126,7 @@ fn a_value_that_is_never_valid_is_wrong_usage_and_one_that_is_missing_here_is_a_
     tokenizer(&["-o", ""]).bad(2, &["-o"]);
     tokenizer(&["-o", "."]).bad(2, &["-o .", "name the tokenizer.json"]);
     run(path, &["train", "tiny.toml", "--keys"]).bad(2, &["--keys", "cannot be used"]);
-    assert_eq!(fs::read_dir(path).unwrap().count(), 2, "nothing was written");
+    assert!(!path.join("runs").exists() && !path.join("w.json").exists(), "nothing was written");
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn a_dry_run_counts_epochs_and_refuses_what_a_training_would() {
     assert!(json["estimate"]["steps"].as_u64().unwrap() > 1000, "{json}");
 
     dry(&["--set", "model.context=1000000"]).bad(1, &["fewer than one window of 1,000,001"]);
-    dry(&["--set", "optim.precision=bf16"]).bad(2, &["optim.precision", "f32"]);
+    dry(&["--set", "optim.precision=f16"]).bad(2, &["optim.precision", "f32, bf16"]);
     dry(&["--name", "../x"]).bad(2, &["--name", "letters"]);
     run(dir.path(), &["train", "tiny.toml", "--name", "taken", "--set", "optim.steps=1"]).good();
     dry(&["--name", "taken"]).bad(1, &["taken", "exists", "--resume"]);

@@ -33,7 +33,7 @@ fn facts(project: &Path) -> Map<String, Value> {
     let speed = Estimator::default().flops_per_s().map(|f| (f / 1e9).round());
     let builds: Vec<&str> =
         [("cpu", true), ("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))].iter().filter(|b| b.1).map(|b| b.0).collect();
-    let device = device::choose(None).map_or_else(|e| e.to_string(), |d| format!("{:?}", d.location()).to_lowercase());
+    let device = device::describe();
     let mut facts = Map::new();
     let mut fact = |name: &str, value: Value| drop(facts.insert(name.into(), value));
     fact("version", env!("CARGO_PKG_VERSION").into());
@@ -48,7 +48,9 @@ fn facts(project: &Path) -> Map<String, Value> {
     fact("matrix_gflops", speed.map_or_else(Value::from, |s| json!(s as u64)));
     fact("memory_mb", megabytes(memory.0).into());
     fact("memory_free_mb", megabytes(memory.1).into());
-    fact("device", device.into());
+    for (name, value) in device {
+        fact(name, value);
+    }
     fact("built_for", json!(builds));
     fact("terminal", std::env::var("TERM").unwrap_or_else(|_| "none".into()).into());
     fact("terminal_size", terminal_size().map_or("none".into(), |(w, h)| format!("{w}x{h}").into()));

@@ -4,6 +4,7 @@
 use candle_core::Device;
 
 use super::EngineError;
+use crate::model::accelerator;
 
 /// What a device's name means, whether or not this build and this machine have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,22 @@ pub fn default_name() -> &'static str {
     } else {
         "cpu"
     }
+}
+
+/// What `choose(None)` gives, in words and figures for a page that is pasted into a bug report.
+pub fn describe() -> Vec<(&'static str, serde_json::Value)> {
+    let device = match choose(None) {
+        Ok(device) => device,
+        Err(error) => return vec![("device", error.to_string().into())],
+    };
+    let mut facts = vec![("device", format!("{:?}", device.location()).to_lowercase().into())];
+    let Some(gpu) = accelerator::about(&device) else { return facts };
+    facts.push(("gpu", gpu.name.into()));
+    facts.push(("gpu_memory_mb", (gpu.memory_bytes / 1_000_000).into()));
+    facts.push(("gpu_memory_free_mb", (gpu.free_bytes / 1_000_000).into()));
+    facts.extend(gpu.capability.map(|(major, minor)| ("gpu_capability", format!("{major}.{minor}").into())));
+    facts.extend(gpu.driver.map(|driver| ("gpu_driver", driver.into())));
+    facts
 }
 
 /// Threads that compute on the CPU.

@@ -17,6 +17,10 @@ pub struct Decoder {
     weights: Weights,
     device: Device,
     dtype: DType,
+    /// Whether products and activations are in bf16.
+    bf16: bool,
+    /// Whether fused ops are left alone.
+    composed: bool,
 }
 
 /// Everything about one forward pass that is not weights. `Pass::default()` is a plain full forward.
@@ -96,7 +100,7 @@ impl Decoder {
         };
         let (device, dtype) = (first.var.device().clone(), first.var.dtype());
         let weights = Weights::new(&config, params.iter().map(|p| p.var.as_tensor().clone()).collect())?;
-        Ok(Self { config, params, weights, device, dtype })
+        Ok(Self { config, params, weights, device, dtype, bf16: false, composed: false })
     }
 
     pub fn config(&self) -> &Config {
@@ -113,6 +117,18 @@ impl Decoder {
     pub fn dtype(&self) -> DType {
         self.dtype
     }
+    /// Whether forward and backward pass work in mixed precision: products and what goes from op to op in bf16; the
+    /// weights themselves, their gradients, the residual stream, norms, softmax, rotations and the loss in f32.
+    pub fn set_bf16(&mut self, bf16: bool) {
+        self.bf16 = bf16;
+    }
+    pub fn bf16(&self) -> bool {
+        self.bf16
+    }
+    /// Takes candle's own ops for everything, on any device: what fused ops and kernels are compared with.
+    pub fn set_composed(&mut self, composed: bool) {
+        self.composed = composed;
+    }
     /// All parameters, always in the same order. A tied head stands once, as the embedding.
     pub fn params(&self) -> &[Param] {
         &self.params
@@ -126,15 +142,15 @@ impl Decoder {
         let start = pass.cache.as_ref().map_or(0, |c| c.len());
         self.check_ids(ids, start, time)?;
         // With a cache the keys of earlier tokens have no graph, so that gradients would be wrong: there are none.
-        let graph = if pass.cache.is_some() { Graph::silent() } else { Graph::new() };
+        let graph = self.graph(pass.cache.is_some());
         let mut x = self.embed(&graph, ids, start)?;
         x = self.drop(&graph, x, pass)?;
         let angles = if self.config.family.rotary() { Some(self.angles(start, time)?) } else { None };
         for (i, block) in self.weights.blocks.iter().enumerate() {
-            let h = block.norm1.forward(&graph, &x, &self.config)?;
+            let h = self.for_products(&block.norm1.forward(&graph, &x, &self.config)?)?;
             let y = self.attend(&graph, block, &h, angles.as_ref(), i, pass)?;
             x = self.onto(&graph, &block.output, &y, x, pass)?;
-            let h = block.norm2.forward(&graph, &x, &self.config)?;
+            let h = self.for_products(&block.norm2.forward(&graph, &x, &self.config)?)?;
             let (y, down) = block.ffn.inner(&graph, &h)?;
             x = self.onto(&graph, down, &y, x, pass)?;
         }
@@ -150,9 +166,9 @@ impl Decoder {
 
     /// (…, width) → (…, vocab).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        let graph = Graph::new();
-        let logits = ops::linear(&graph, hidden, &self.weights.head, None, false, None)?;
-        Ok(graph.finish(logits)?)
+        let graph = self.graph(false);
+        let logits = ops::linear(&graph, &self.for_products(hidden)?, &self.weights.head, None, false, None)?;
+        Ok(graph.finish(logits)?.to_dtype(hidden.dtype())?)
     }
 
     /// Σ weight · −log p(target) over all places: a scalar. hidden (batch, time, width), targets (batch, time)
@@ -168,8 +184,9 @@ impl Decoder {
                 weights.dims()
             )));
         }
-        let rows = batch * time;
-        Ok(ops::cross_entropy(&hidden.reshape((rows, width))?, &self.weights.head, &targets.flatten_all()?, &weights.flatten_all()?)?)
+        let hidden = self.for_products(&hidden.reshape((batch * time, width))?)?;
+        let loss = if self.composes() { ops::composed::cross_entropy } else { ops::cross_entropy };
+        Ok(loss(&hidden, &self.weights.head, &targets.flatten_all()?, &weights.flatten_all()?)?)
     }
 
     /// The same weights without a graph: for generation and evaluation. Shares storage, so it sees in-place updates.
@@ -180,7 +197,25 @@ impl Decoder {
             weights: self.weights.detached(),
             device: self.device.clone(),
             dtype: self.dtype,
+            bf16: self.bf16,
+            composed: self.composed,
         }
+    }
+
+    /// The CPU has no fused ops of bf16 yet.
+    fn composes(&self) -> bool {
+        self.composed || (self.bf16 && self.device.is_cpu())
+    }
+    fn graph(&self, silent: bool) -> Graph {
+        match silent {
+            _ if self.composes() => Graph::composed(),
+            true => Graph::silent(),
+            false => Graph::new(),
+        }
+    }
+    /// What products work on: bf16 in mixed precision.
+    fn for_products(&self, x: &Tensor) -> CandleResult<Tensor> {
+        if self.bf16 { x.to_dtype(DType::BF16) } else { Ok(x.clone()) }
     }
 
     fn check_ids(&self, ids: &Tensor, start: usize, time: usize) -> Result<(), ModelError> {

@@ -1,5 +1,6 @@
 //! Floor 1: the decoder, its fused ops, its parameters and its files. Nothing of data, training or screens.
 
+pub mod accelerator;
 mod cache;
 pub mod config;
 pub mod decoder;

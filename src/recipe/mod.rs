@@ -115,7 +115,10 @@ pub struct OptimSection {
     pub batch: usize,
     /// Micro-batches in a step.
     pub accumulate: usize,
+    /// `f32`, `bf16`: of the forward and backward pass; weights, gradients and moments are f32 in both.
     pub precision: String,
+    /// Of CUDA: products of f32 in TF32. Absent: yes.
+    pub tf32: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -214,6 +217,7 @@ impl Default for OptimSection {
             batch: 12,
             accumulate: 1,
             precision: "f32".into(),
+            tf32: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::measure::{self, Memory, Phase, Phases};
 use super::objective::pretrain::scalar;
 use super::objective::{self, Context, Flow, Objective, StepStats};
 use super::optim::{self, Accumulator, Optimizer};
+use super::precision::Precision;
 use super::prepare::{self, Material};
 use super::schedule::Schedule;
 use crate::data::stream::Splits;
@@ -100,6 +101,7 @@ pub struct Trainer<'a> {
     fingerprint: String,
     device: Device,
     optimizer: Optimizer,
+    precision: Precision,
     schedule: Schedule,
     steps: u64,
     tokens: u64,
@@ -207,7 +209,8 @@ impl<'a> Trainer<'a> {
         from: Option<(checkpoint::Checkpoint, &State)>,
         monitor: &'a dyn Monitor,
     ) -> Result<Self, TrainError> {
-        let Material { recipe, tokenizer, tokenizer_config, splits, decoder, steps, fingerprint } = material;
+        let Material { recipe, tokenizer, tokenizer_config, splits, mut decoder, steps, fingerprint } = material;
+        let precision = Precision::of_recipe(&recipe.optim, &mut decoder);
         let mut optimizer = Optimizer::of_recipe(&recipe.optim, decoder.params())?;
         let schedule = Schedule::of_recipe(&recipe.optim, steps).map_err(TrainError::Other)?;
         let mut dropout = Stream::new(recipe.seed, "dropout");
@@ -241,14 +244,15 @@ impl<'a> Trainer<'a> {
             val: None,
             tokenizer_config,
             fingerprint,
+            memory: Memory::new(&device),
             device,
             optimizer,
+            precision,
             schedule,
             steps,
             tokens,
             dropout,
             accumulator: Accumulator::default(),
-            memory: Memory::new(),
             saved,
             paused: false,
             evaluated: false,
@@ -279,7 +283,7 @@ impl<'a> Trainer<'a> {
 
     /// What a reader must know before the first value.
     fn announce(&mut self, notes: &[String]) {
-        measure::metrics().into_iter().for_each(|m| self.report(Report::Metric(m)));
+        measure::metrics(&self.device).into_iter().for_each(|m| self.report(Report::Metric(m)));
         let config = self.decoder.config();
         let parameters: usize = self.decoder.params().iter().map(|p| p.var.elem_count()).sum();
         let mut facts: BTreeMap<String, serde_json::Value> = BTreeMap::new();
@@ -296,6 +300,9 @@ impl<'a> Trainer<'a> {
             facts.entry(name.clone()).or_insert_with(|| value.clone().into());
         }
         self.report(Report::Facts(facts));
+        for note in &self.precision.notes {
+            self.report(Report::note(Level::Info, note.clone()));
+        }
         for note in notes {
             // A resume has put the damaged directory aside under a name that no list takes for a checkpoint.
             self.report(Report::note(Level::Warning, format!("{note}; set aside, going on from step {}", self.step)));
@@ -493,7 +500,7 @@ impl<'a> Trainer<'a> {
             values.push(("update_ratio".into(), change.ratio));
         }
         values.push(("tokens_per_s".into(), tokens as f64 / start.elapsed().as_secs_f64().max(1e-9)));
-        values.push(("memory_mb".into(), self.memory.mb()));
+        values.extend(self.memory.values());
         values.push(("epoch".into(), self.tokens as f64 / self.splits.train.len().max(1) as f64));
         values.extend(phases.values());
         self.report(Report::Values(Values { step: self.step, values }));

@@ -7,6 +7,7 @@ use candle_core::Device;
 
 use super::drive::TrainError;
 use crate::model::ModelError;
+use crate::model::accelerator::{self, Gauge};
 use crate::report::Metric;
 
 /// The parts of a step, in order.
@@ -67,9 +68,11 @@ impl Phases {
     }
 }
 
-/// Every metric of a training run.
-pub fn metrics() -> Vec<Metric> {
+/// Every metric of a training run on this device.
+pub fn metrics(device: &Device) -> Vec<Metric> {
     let lower = Some(true);
+    let gpu = matches!(device, Device::Cuda(_));
+    let memory = if gpu { "Memory in use on the GPU, by all programs." } else { "Memory of this process." };
     let table: [(&str, &str, &str, Option<bool>); 15] = [
         ("train/loss", "nats", "How surprised the model was by the tokens of this step, before it learned from them.", lower),
         ("val/loss", "nats", "The same on text that it never trains on: what it has learned, not what it remembers.", lower),
@@ -84,7 +87,7 @@ pub fn metrics() -> Vec<Metric> {
         ("grad_norm", "", "Length of the gradient over all parameters, before clipping.", None),
         ("update_ratio", "", "Length of this step's change over the length of the weights; about 0.001 is usual.", None),
         ("tokens_per_s", "tokens/s", "Tokens trained on in a second, with everything that a step does.", Some(false)),
-        ("memory_mb", "MB", "Memory of this process.", lower),
+        ("memory_mb", "MB", memory, lower),
         ("epoch", "epochs", "How often the training tokens have been seen, on average.", None),
         ("time/batch_ms", "ms", "Drawing the batch and laying it out.", lower),
         ("time/forward_ms", "ms", "From tokens to the last hidden states.", lower),
@@ -98,26 +101,39 @@ pub fn metrics() -> Vec<Metric> {
         help: help.into(),
         lower_is_better,
     };
-    table.into_iter().map(metric).collect()
+    let of_gpus: [(&str, &str, &str, Option<bool>); 2] = [
+        ("gpu/busy_percent", "%", "Share of the time in which the GPU computed, as its driver says.", Some(false)),
+        ("gpu/temperature_c", "°C", "Temperature of the GPU.", lower),
+    ];
+    table.into_iter().chain(of_gpus.into_iter().filter(|_| gpu)).map(metric).collect()
 }
 
-/// The memory of this process, asked at most a few times a second.
+/// The memory that a training is in: the GPU's, else that of this process; and how the GPU does. Asked at most a few
+/// times a second.
 pub struct Memory {
+    device: Device,
+    gauge: Gauge,
     asked: Option<Instant>,
-    mb: f64,
+    values: Vec<(String, f64)>,
 }
 
 impl Memory {
-    pub fn new() -> Self {
-        Self { asked: None, mb: 0.0 }
+    pub fn new(device: &Device) -> Self {
+        Self { device: device.clone(), gauge: Gauge::open(device), asked: None, values: Vec::new() }
     }
 
-    pub fn mb(&mut self) -> f64 {
+    /// Named values.
+    pub fn values(&mut self) -> Vec<(String, f64)> {
         if self.asked.is_none_or(|t| t.elapsed().as_millis() >= 250) {
             self.asked = Some(Instant::now());
-            self.mb = resident_mb().unwrap_or(self.mb);
+            let mb = accelerator::used_bytes(&self.device).map(|bytes| bytes as f64 / (1 << 20) as f64).or_else(resident_mb);
+            self.values = mb.map(|mb| ("memory_mb".to_string(), mb)).into_iter().collect();
+            if let Some((busy, warm)) = self.gauge.read() {
+                self.values.push(("gpu/busy_percent".into(), busy));
+                self.values.push(("gpu/temperature_c".into(), warm));
+            }
         }
-        self.mb
+        self.values.clone()
     }
 }
 

@@ -80,9 +80,6 @@ pub fn check_recipe(recipe: &Recipe) -> Result<(), TrainError> {
     if let Some(problem) = recipe.check().into_iter().next() {
         return Err(TrainError::Other(format!("{}: {}", problem.key, problem.message)));
     }
-    if recipe.optim.precision != "f32" {
-        return Err(TrainError::Other(format!("optim.precision: {} cannot be trained in yet; use f32", recipe.optim.precision)));
-    }
     if recipe.data.train.is_empty() {
         return Err(TrainError::Other("data.train: no text to train on; name files, globs or sample:NAME".into()));
     }

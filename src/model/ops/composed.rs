@@ -1,18 +1,23 @@
 //! Every op of the decoder written with candle's own differentiable ops: the path of any device and type of number
-//! that has no fused op, and the reference that the fused ones are tested against.
+//! that has no fused op, and the reference that the fused ones are tested against. In mixed precision activations are
+//! bf16 and weights f32: the type of the activations decides, and sums, norms, softmax, rotations and the loss are made
+//! in f32 (as PyTorch's autocast does).
 //! Deliberately not here: candle's fused kernels, most of which lose the gradient without a word.
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-/// x · Wᵀ, for `weight` (out, in), or x · W where it is stored `transposed` (in, out).
+/// x · Wᵀ, for `weight` (out, in), or x · W where it is stored `transposed` (in, out), in the type of x: a weight of
+/// another type is cast, and its gradient cast back.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, transposed: bool) -> Result<Tensor> {
     let inputs = x.dim(D::Minus1)?;
     let mut dims = x.dims().to_vec();
     let flat = x.reshape(((), inputs))?;
-    let weight = if transposed { weight.clone() } else { weight.t()? };
+    let weight = weight.to_dtype(x.dtype())?;
+    let weight = if transposed { weight } else { weight.t()? };
     let y = flat.matmul(&weight)?;
     let y = match bias {
-        Some(b) => y.broadcast_add(b)?,
+        // Wide, so that the bias's gradient is summed in f32.
+        Some(b) => wide(&y)?.broadcast_add(&wide(b)?)?.to_dtype(x.dtype())?,
         None => y,
     };
     if let Some(last) = dims.last_mut() {
@@ -30,7 +35,7 @@ fn wide(x: &Tensor) -> Result<Tensor> {
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let w = wide(x)?;
     let scale = (w.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
-    w.broadcast_div(&scale)?.to_dtype(x.dtype())?.broadcast_mul(weight)
+    w.broadcast_div(&scale)?.broadcast_mul(&wide(weight)?)?.to_dtype(x.dtype())
 }
 
 /// (x − mean) / sqrt(variance + eps) · weight + bias (Ba et al. 2016).
@@ -38,7 +43,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     let w = wide(x)?;
     let centred = w.broadcast_sub(&w.mean_keepdim(D::Minus1)?)?;
     let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
-    centred.broadcast_div(&scale)?.to_dtype(x.dtype())?.broadcast_mul(weight)?.broadcast_add(bias)
+    centred.broadcast_div(&scale)?.broadcast_mul(&wide(weight)?)?.broadcast_add(&wide(bias)?)?.to_dtype(x.dtype())
 }
 
 /// Rotates the two halves of each head (Su et al. 2021, in transformers' order). x (batch, time, heads · head_dim);
@@ -46,13 +51,14 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (batch, time, width) = x.dims3()?;
     let half = cos.dim(1)?;
-    let x = x.reshape((batch, time, width / (2 * half), 2, half))?;
+    let dtype = x.dtype();
+    let x = wide(x)?.reshape((batch, time, width / (2 * half), 2, half))?;
     let (a, b) = (x.narrow(3, 0, 1)?, x.narrow(3, 1, 1)?); // (batch, time, heads, 1, half)
     let shape = (1, time, 1, 1, half);
-    let (cos, sin) = (cos.reshape(shape)?, sin.reshape(shape)?);
+    let (cos, sin) = (wide(cos)?.reshape(shape)?, wide(sin)?.reshape(shape)?);
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-    Tensor::cat(&[first, second], 3)?.reshape((batch, time, width))
+    Tensor::cat(&[first, second], 3)?.reshape((batch, time, width))?.to_dtype(dtype)
 }
 
 /// Causal attention. q (batch, time, heads · d), k and v (batch, keys, kv_heads · d): the last query sees all keys.
@@ -68,7 +74,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, kv_heads: usi
     };
     let q = split(q, heads, time)?;
     let (k, v) = (repeat(split(k, kv_heads, keys)?)?, repeat(split(v, kv_heads, keys)?)?);
-    let scores = wide(&(q.matmul(&k.transpose(2, 3)?)? / (d as f64).sqrt())?)?; // (batch, heads, time, keys)
+    let scores = (wide(&q.matmul(&k.transpose(2, 3)?)?)? / (d as f64).sqrt())?; // (batch, heads, time, keys)
     let scores = scores.broadcast_add(&mask(time, keys, scores.dtype(), scores.device())?)?;
     let weights = softmax(&scores)?.to_dtype(v.dtype())?;
     weights.matmul(&v)?.transpose(1, 2)?.reshape((batch, time, width))
@@ -89,14 +95,15 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 
 /// silu(gate) · up (Shazeer 2020).
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.silu()? * up
+    (wide(gate)?.silu()? * wide(up)?)?.to_dtype(gate.dtype())
 }
 
 /// GELU by the tanh approximation (Hendrycks and Gimpel 2016), which transformers calls `gelu_new`. Written out,
 /// since the constants in the backward of candle's own have six digits.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    let inner = ((x + (x.sqr()? * x)?.affine(0.044715, 0.0)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
-    (x * 0.5)? * (inner.tanh()? + 1.0)?
+    let w = &wide(x)?;
+    let inner = ((w + (w.sqr()? * w)?.affine(0.044715, 0.0)?)? * (2.0 / std::f64::consts::PI).sqrt())?;
+    ((w * 0.5)? * (inner.tanh()? + 1.0)?)?.to_dtype(x.dtype())
 }
 
 /// Rows of `table` (rows, width) by ids (batch, time).

@@ -4,7 +4,7 @@
 //! Deliberately not here: any maths.
 
 use super::elementwise::Reshape;
-use super::real::{by_dtype, storage};
+use super::real::{by_dtype, fusable, storage};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, TensorId};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,6 +23,7 @@ pub trait Op: Send + Sync {
 pub struct Graph {
     tape: RefCell<Tape>,
     records: bool,
+    fuses: bool,
 }
 
 #[derive(Default)]
@@ -51,11 +52,19 @@ impl Default for Graph {
 
 impl Graph {
     pub fn new() -> Self {
-        Self { tape: RefCell::default(), records: true }
+        Self { tape: RefCell::default(), records: true, fuses: true }
     }
     /// A graph that keeps nothing: for generation.
     pub fn silent() -> Self {
-        Self { tape: RefCell::default(), records: false }
+        Self { tape: RefCell::default(), records: false, fuses: true }
+    }
+    /// A pass of composed ops alone: everything is candle's graph.
+    pub fn composed() -> Self {
+        Self { tape: RefCell::default(), records: false, fuses: false }
+    }
+    /// Whether an op on `x` is to be the fused one.
+    pub(super) fn fuses(&self, x: &Tensor) -> bool {
+        self.fuses && fusable(x)
     }
 
     /// Applies an op and records it where an argument wants a gradient.

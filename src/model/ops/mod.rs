@@ -28,10 +28,11 @@ pub fn linear(
     transposed: bool,
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    if !fusable(x) {
+    if !graph.fuses(x) {
         let y = composed::linear(x, weight, bias, transposed)?;
         return match residual {
-            Some(r) => r + y,
+            // The residual stream keeps its own type: in mixed precision it is wider than what is added to it.
+            Some(r) => r + y.to_dtype(r.dtype())?,
             None => Ok(y),
         };
     }
@@ -41,27 +42,27 @@ pub fn linear(
 
 /// a + b.
 pub fn add(graph: &Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if fusable(a) { graph.apply(elementwise::Add, &[a, b]) } else { a + b }
+    if graph.fuses(a) { graph.apply(elementwise::Add, &[a, b]) } else { a + b.to_dtype(a.dtype())? }
 }
 
 /// RMSNorm over the last dimension.
 pub fn rms_norm(graph: &Graph, x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    if fusable(x) { graph.apply(norm::RmsNorm { eps }, &[x, weight]) } else { composed::rms_norm(x, weight, eps) }
+    if graph.fuses(x) { graph.apply(norm::RmsNorm { eps }, &[x, weight]) } else { composed::rms_norm(x, weight, eps) }
 }
 
 /// LayerNorm over the last dimension.
 pub fn layer_norm(graph: &Graph, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    if fusable(x) { graph.apply(norm::LayerNorm { eps }, &[x, weight, bias]) } else { composed::layer_norm(x, weight, bias, eps) }
+    if graph.fuses(x) { graph.apply(norm::LayerNorm { eps }, &[x, weight, bias]) } else { composed::layer_norm(x, weight, bias, eps) }
 }
 
 /// Rotary positions: x (batch, time, heads · head_dim), cos and sin (time, head_dim / 2).
 pub fn rope(graph: &Graph, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    if fusable(x) { graph.apply(rotary::Rope, &[x, cos, sin]) } else { composed::rope(x, cos, sin) }
+    if graph.fuses(x) { graph.apply(rotary::Rope, &[x, cos, sin]) } else { composed::rope(x, cos, sin) }
 }
 
 /// Causal attention: q (batch, time, heads · d), k and v (batch, keys, kv_heads · d); the last query sees all keys.
 pub fn attention(graph: &Graph, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, kv_heads: usize) -> Result<Tensor> {
-    if fusable(q) {
+    if graph.fuses(q) {
         return graph.apply(attention::Attention::new(heads, kv_heads), &[q, k, v]);
     }
     composed::attention(q, k, v, heads, kv_heads)
@@ -69,7 +70,7 @@ pub fn attention(graph: &Graph, q: &Tensor, k: &Tensor, v: &Tensor, heads: usize
 
 /// Attention of queries, keys and values that stand side by side: (batch, time, 3 · heads · d).
 pub fn attention_packed(graph: &Graph, qkv: &Tensor, heads: usize) -> Result<Tensor> {
-    if fusable(qkv) {
+    if graph.fuses(qkv) {
         return graph.apply(attention::Attention::packed(heads), &[qkv]);
     }
     let width = qkv.dim(2)? / 3;
@@ -79,17 +80,17 @@ pub fn attention_packed(graph: &Graph, qkv: &Tensor, heads: usize) -> Result<Ten
 
 /// silu(gate) · up.
 pub fn swiglu(graph: &Graph, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if fusable(gate) { graph.apply(elementwise::SwiGlu, &[gate, up]) } else { composed::swiglu(gate, up) }
+    if graph.fuses(gate) { graph.apply(elementwise::SwiGlu, &[gate, up]) } else { composed::swiglu(gate, up) }
 }
 
 /// GELU by the tanh approximation.
 pub fn gelu(graph: &Graph, x: &Tensor) -> Result<Tensor> {
-    if fusable(x) { graph.apply(elementwise::Gelu, &[x]) } else { composed::gelu(x) }
+    if graph.fuses(x) { graph.apply(elementwise::Gelu, &[x]) } else { composed::gelu(x) }
 }
 
 /// Rows of a table (rows, width) by ids (batch, time).
 pub fn embedding(graph: &Graph, table: &Tensor, ids: &Tensor) -> Result<Tensor> {
-    if !fusable(table) {
+    if !graph.fuses(table) {
         return composed::embedding(table, ids);
     }
     let (batch, time) = ids.dims2()?;
@@ -98,12 +99,12 @@ pub fn embedding(graph: &Graph, table: &Tensor, ids: &Tensor) -> Result<Tensor> 
 
 /// x · mask, of which the mask is a constant.
 pub fn mask(graph: &Graph, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    if fusable(x) { graph.apply(elementwise::Mask, &[x, mask]) } else { x * mask }
+    if graph.fuses(x) { graph.apply(elementwise::Mask, &[x, mask]) } else { x * mask }
 }
 
 /// The same numbers in other dimensions.
 pub fn reshape(graph: &Graph, x: &Tensor, dims: &[usize]) -> Result<Tensor> {
-    if fusable(x) { graph.reshape(x, dims) } else { x.reshape(dims) }
+    if graph.fuses(x) { graph.reshape(x, dims) } else { x.reshape(dims) }
 }
 
 /// Σ weight · −log softmax(hidden · headᵀ)[target]: hidden (rows, width), head (vocab, width), targets and weights

@@ -318,4 +318,10 @@ pub struct BenchTrain {
     /// cpu, cuda, cuda:N or metal.
     #[arg(long)]
     pub device: Option<String>,
+    /// As a recipe's optim.precision.
+    #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
+    pub precision: String,
+    /// As a recipe's optim.tf32: of CUDA alone.
+    #[arg(long, value_name = "BOOL")]
+    pub tf32: Option<bool>,
 }

@@ -19,6 +19,8 @@ pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
         batch: args.batch,
         steps: args.steps,
         device: args.device.clone(),
+        precision: args.precision.clone(),
+        tf32: args.tf32,
     };
     super::device_name(args.device.as_deref())?;
     spec.problem().map_or(Ok(()), |what| Err(Failure::Usage(what)))?;
@@ -34,8 +36,10 @@ pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
         return Err(Failure::Interrupted);
     }
     let Some(figures) = figures else { return Err(Failure::Failed("bench: nothing was measured; try again".into())) };
-    // In the order in which the peer prints them.
-    let order = ["peer", "threads", "parameters", "step_ms", "tokens_per_s", "peak_rss_mb"];
-    let line: serde_json::Map<String, Value> = order.iter().filter_map(|k| Some(((*k).to_string(), figures.get(*k)?.clone()))).collect();
+    // In the order in which the peer prints them, then what the peer does not print.
+    let order =
+        ["peer", "threads", "parameters", "step_ms", "tokens_per_s", "peak_rss_mb", "precision", "model_tflops", "device_memory_mb"];
+    let line: serde_json::Map<String, Value> =
+        order.iter().filter_map(|k| Some(((*k).to_string(), figures.get(*k).filter(|v| !v.is_null())?.clone()))).collect();
     Ok(out::json(&line)?)
 }

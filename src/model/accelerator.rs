@@ -48,6 +48,7 @@ pub fn bf16(device: &Device) -> Result<(), String> {
 /// Says whether f32 products may take TF32 (inputs of 10 bits of mantissa, sums in f32), for as long as it lives; the
 /// device library has one such switch for the whole process.
 pub struct Tf32 {
+    on: bool,
     before: bool,
 }
 
@@ -55,7 +56,10 @@ impl Tf32 {
     pub fn set(on: bool) -> Self {
         let before = candle_core::cuda::gemm_reduced_precision_f32();
         candle_core::cuda::set_gemm_reduced_precision_f32(on);
-        Self { before }
+        Self { on, before }
+    }
+    pub fn on(&self) -> bool {
+        self.on
     }
 }
 

@@ -7,7 +7,7 @@ mod follow;
 mod measure;
 pub mod objective;
 pub mod optim;
-mod precision;
+pub mod precision;
 mod prepare;
 pub mod schedule;
 

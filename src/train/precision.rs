@@ -7,11 +7,11 @@ use crate::model::accelerator::{self, Tf32};
 use crate::model::decoder::Decoder;
 use crate::recipe::OptimSection;
 
-/// Holds for as long as the training does.
+/// Set up for a training, and in force for as long as this lives: the switch of TF32 is the whole process's.
 pub struct Precision {
     /// What was asked for and is not given, for a person.
     pub notes: Vec<String>,
-    _tf32: Option<Tf32>,
+    tf32: Option<Tf32>,
 }
 
 impl Precision {
@@ -32,7 +32,16 @@ impl Precision {
         // A training bears TF32's rounding (10 bits of mantissa, as f16 has, with sums in f32), and its products take a
         // fraction of the time: PyTorch's documentation recommends it for training and leaves it off for everything else.
         let tf32 = cuda.then(|| Tf32::set(optim.tf32.unwrap_or(true)));
-        Self { notes, _tf32: tf32 }
+        Self { notes, tf32 }
+    }
+
+    /// What products are made in: `bf16`, `tf32`, `f32`.
+    pub fn name(&self, decoder: &Decoder) -> &'static str {
+        match &self.tf32 {
+            _ if decoder.bf16() => "bf16",
+            Some(tf32) if tf32.on() => "tf32",
+            _ => "f32",
+        }
     }
 }
 

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 
 use super::{Cx, Done, Fault, JobKind, Lane, params};
 use crate::engine::device;
-use crate::model::ModelError;
 use crate::model::config::Config;
 use crate::model::decoder::{Decoder, Pass, backward};
+use crate::model::{ModelError, accelerator};
 use crate::recipe::{ModelSection, OptimSection};
-use crate::report::Report;
+use crate::report::{Level, Report};
 use crate::rng::Stream;
 use crate::train::optim::{self, Optimizer};
+use crate::train::precision::Precision;
 
 pub const JOB: JobKind =
     JobKind { name: "bench", help: "Times the training step of a decoder.", lane: Lane::Main, pausable: false, check, run };
@@ -33,6 +34,9 @@ pub struct BenchSpec {
     pub batch: usize,
     pub steps: usize,
     pub device: Option<String>,
+    /// As the recipe's `optim.precision` and `optim.tf32`; f32 where it is empty.
+    pub precision: String,
+    pub tf32: Option<bool>,
 }
 
 /// Steps before the clock counts: they fill caches and pools.
@@ -86,8 +90,10 @@ fn check(value: &Value, _: &Path) -> Result<String, String> {
 fn run(cx: &Cx) -> Result<Done, Fault> {
     let spec: BenchSpec = cx.params()?;
     let device = device::choose(spec.device.as_deref())?;
-    let decoder = Decoder::new(config(&spec).map_err(|e| Fault::new(e, ""))?, 0, DType::F32, &device)?;
-    let optim = OptimSection { lr: 1e-3, ..OptimSection::default() };
+    let mut decoder = Decoder::new(config(&spec).map_err(|e| Fault::new(e, ""))?, 0, DType::F32, &device)?;
+    let optim = OptimSection { lr: 1e-3, precision: spec.precision.clone(), tf32: spec.tf32, ..OptimSection::default() };
+    let precision = Precision::of_recipe(&optim, &mut decoder);
+    precision.notes.iter().for_each(|note| cx.monitor.report(Report::note(Level::Warning, note.clone())));
     let mut optimizer = Optimizer::of_recipe(&optim, decoder.params())?;
     let mut random = Stream::new(0, "bench");
     let mut times = Vec::new();
@@ -110,13 +116,17 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     let median = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
     let parameters: usize = decoder.params().iter().map(|p| p.var.elem_count()).sum();
     let round = |x: f64, digits: i32| (x * 10f64.powi(digits)).round() / 10f64.powi(digits);
+    let tokens_per_s = (spec.batch * spec.context) as f64 / median;
     let facts = json!({
         "peer": format!("weightroom {} {}", env!("CARGO_PKG_VERSION"), name_of(&device)),
         "threads": device::threads(),
         "parameters": parameters,
         "step_ms": round(median * 1e3, 2),
-        "tokens_per_s": round((spec.batch * spec.context) as f64 / median, 1),
+        "tokens_per_s": round(tokens_per_s, 1),
         "peak_rss_mb": peak_rss_mb(),
+        "precision": precision.name(&decoder),
+        "model_tflops": round(decoder.config().flops_per_token() * tokens_per_s / 1e12, 3),
+        "device_memory_mb": accelerator::used_bytes(&device).map(|bytes| bytes >> 20),
     });
     if let Value::Object(facts) = facts {
         cx.monitor.report(Report::Facts(facts.into_iter().collect()));

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
 #![cfg(target_os = "linux")]
 
+#[path = "common/engine_process.rs"]
+mod engine_process;
 #[path = "common/pty.rs"]
 mod pty;
 mod common {
@@ -13,42 +15,12 @@ mod common {
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::cli::{project, run, weightroom};
+use engine_process::{Stopped, engine_of, kill, until};
 use pty::Pty;
 use weightroom::report::{Event, Report};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "never came to {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The engine process of a project.
-fn engine_of(dir: &Path) -> Option<i32> {
-    let wanted = dir.canonicalize().unwrap();
-    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let mut words = line.split(|b| *b == 0);
-        let found = words.nth(1) == Some(b"engine") && words.next() == Some(wanted.as_os_str().as_encoded_bytes());
-        // An ended process that nobody has waited for yet still has an entry, without a command line.
-        found.then_some(pid)
-    })
-}
-
-fn kill(pid: i32, signal: i32) {
-    // SAFETY: kill only sends a signal, to a process that this test started.
-    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-}
 
 fn step_of(dir: &Path, name: &str) -> Option<u64> {
     let list: serde_json::Value = serde_json::from_str(&run(dir, &["runs", "--json"]).good().out).unwrap();
@@ -61,18 +33,6 @@ fn events_of(text: &str) -> Vec<Event> {
 
 fn log_of(dir: &Path, name: &str) -> Vec<Event> {
     events_of(&std::fs::read_to_string(dir.join("runs").join(name).join("events.jsonl")).unwrap())
-}
-
-/// However a test ends, its engine does too.
-struct Stopped<'a>(&'a Path);
-
-impl Drop for Stopped<'_> {
-    fn drop(&mut self) {
-        if let Some(pid) = engine_of(self.0) {
-            // SAFETY: as above; the process may have ended in this moment, which is as well.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-        }
-    }
 }
 
 #[test]
@@ -152,6 +112,8 @@ fn screens_may_be_killed_and_the_engine_is_unmoved() {
         screen.signal([libc::SIGKILL, libc::SIGHUP, libc::SIGTERM][round as usize % 3]);
         screen.ended();
     }
+    // On a busy machine the engine may hear of the last one's end a moment later.
+    until("a note that nobody watches", || path.join(".weightroom/away.json").exists().then_some(()));
     assert_eq!(engine_of(path), Some(engine), "the same engine");
     let before = step_of(path, "k").unwrap();
     until("more steps", || step_of(path, "k").filter(|s| *s > before));
@@ -169,6 +131,58 @@ fn screens_may_be_killed_and_the_engine_is_unmoved() {
     // Every step is in the log, as if nobody had ever looked.
     let kept = log_of(path, "k");
     assert!(kept.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1));
+}
+
+#[test]
+fn over_a_line_of_five_kilobytes_a_second_keys_are_answered_and_nothing_piles_up() {
+    let dir = project();
+    let path = dir.path();
+    let _end = Stopped(path);
+    run(path, &["train", "tiny.toml", "--name", "s", "--detach", "--set", "optim.steps=1000000", "--set", "eval.every=20"]).good();
+    let mut screen = Pty::open(path, 120, 36, &[]);
+    screen.send("gt");
+    screen.shows("tok/s");
+    screen.drains(5_000);
+    screen.read_for(Duration::from_secs(2));
+    let memory = screen.memory_kb();
+    let mut most = (0, 0);
+    for round in 0..6 {
+        let (began, before) = (std::time::Instant::now(), screen.raw.len());
+        screen.send("?");
+        screen.until("answer a key", |s| s.contents().contains("Tab turns the page") == (round % 2 == 0));
+        most = (most.0.max(began.elapsed().as_millis()), most.1.max(screen.raw.len() - before));
+    }
+    // What the terminal's own buffer holds comes first, then one frame; never a backlog of frames.
+    println!("a key was answered after at most {} ms and {} bytes", most.0, most.1);
+    assert!(most.1 < 24_000, "{} bytes before the answer", most.1);
+    assert!(screen.memory_kb() < memory + 8 * 1024, "{memory} kB, then {} kB", screen.memory_kb());
+    screen.drains(0);
+    assert!(run(path, &["stop", "s"]).good().out.contains("saved"));
+    screen.shows("stopped");
+    screen.read_for(Duration::from_millis(500));
+    let seen = screen.contents();
+    screen.send("\x0c");
+    screen.read_for(Duration::from_millis(500));
+    assert_eq!(screen.contents(), seen, "a full repaint changes nothing");
+}
+
+#[test]
+fn an_engine_that_is_told_to_end_finishes_the_step_and_saves() {
+    let dir = project();
+    let path = dir.path();
+    let _end = Stopped(path);
+    for (name, signal) in [("t", libc::SIGTERM), ("i", libc::SIGINT)] {
+        let set = ["--set", "optim.steps=1000000", "--set", "checkpoint.every=1000000"];
+        run(path, &[&["train", "tiny.toml", "--name", name, "--detach"][..], &set].concat()).good();
+        until("a step", || step_of(path, name).filter(|s| *s > 3));
+        kill(until("an engine", || engine_of(path)), signal);
+        until("the engine's end", || engine_of(path).is_none().then_some(()));
+        let list = run(path, &["runs"]).good().out;
+        assert!(list.contains("stopped"), "{list}");
+        let at = step_of(path, name).unwrap();
+        let saved = weightroom::run::directory::RunDir::open(path, name).unwrap().checkpoints().last().unwrap().step;
+        assert_eq!(saved, at, "nothing is lost");
+    }
 }
 
 #[test]

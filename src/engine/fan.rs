@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_millis(33);
 const PROMPT: Duration = Duration::from_millis(4);
 /// Events that wait for a slow subscriber before its numbers are left out; it re-reads them from the run's log,
 /// where it sees from `seq` that some are missing.
-const PENDING: usize = 50_000;
+const PENDING: usize = 10_000;
 /// Ended jobs that a new subscriber is still told about.
 const ENDED: usize = 32;
 

@@ -86,7 +86,7 @@ pub fn leave_session() {
     }
     // Where Linux schedules sessions as groups, niceness counts inside a session alone: the session itself must give way
     // to that of the screen, or a key waits for the training's time slice. Elsewhere there is no such file.
-    let _ = std::fs::write("/proc/self/autogroup", worker::NICENESS.to_string());
+    let _ = std::fs::write("/proc/self/autogroup", worker::SESSION_NICENESS.to_string());
 }
 
 /// Connects to a project's engine, and starts one as a process of its own where none runs.

@@ -65,8 +65,11 @@ pub(super) fn start(hub: &Arc<Hub>, lower_priority: bool) -> Result<(), EngineEr
     (0..LIGHT).try_for_each(|i| spawn(format!("{PREFIX}light-{i}"), Lane::Light))
 }
 
-/// How far compute gives way, in steps of niceness (0 to 19).
-pub(super) const NICENESS: i32 = 10;
+/// How far compute gives way inside its session, in steps of niceness (0 to 19).
+const NICENESS: i32 = 10;
+/// How far the engine's whole session gives way to others: enough that a key is answered before a time slice ends, and
+/// little enough that a training beside somebody's build still gets about a third of the cores.
+pub(super) const SESSION_NICENESS: i32 = 4;
 
 /// Compute gives way to the screen: keys stay instant while every core trains.
 #[cfg(target_os = "linux")]

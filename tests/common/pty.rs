@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ pub struct Pty {
     writer: Box<dyn Write + Send>,
     chunks: Receiver<Vec<u8>>,
     held: Arc<AtomicBool>,
+    /// Bytes a second that are read from the terminal; 0 for all that come.
+    rate: Arc<AtomicU64>,
 }
 
 impl Pty {
@@ -44,10 +46,18 @@ impl Pty {
         let writer = pty.master.take_writer().unwrap();
         let (send, chunks) = channel();
         let held = Arc::new(AtomicBool::new(false));
-        let holds = held.clone();
+        let rate = Arc::new(AtomicU64::new(0));
+        let (holds, drains) = (held.clone(), rate.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 65536];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+            loop {
+                let rate = drains.load(Ordering::Acquire);
+                // A slow line takes a little twenty times a second.
+                let most = if rate == 0 { buffer.len() } else { (rate / 20).max(1) as usize };
+                let Ok(n @ 1..) = reader.read(&mut buffer[..most]) else { return };
+                if rate > 0 {
+                    std::thread::sleep(Duration::from_secs_f64(n as f64 / rate as f64));
+                }
                 if send.send(buffer[..n].to_vec()).is_err() {
                     return;
                 }
@@ -59,7 +69,7 @@ impl Pty {
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
         let parser = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
-        let mut screen = Self { child, parser, raw: Vec::new(), master: pty.master, writer, chunks, held };
+        let mut screen = Self { child, parser, raw: Vec::new(), master: pty.master, writer, chunks, held, rate };
         screen.until("a first frame", |s| s.raw.windows(8).any(|w| w == b"\x1b[?2026l"));
         screen
     }
@@ -67,6 +77,11 @@ impl Pty {
     /// Reads nothing more from the terminal, until it is let go: a line that does not drain.
     pub fn hold(&self, hold: bool) {
         self.held.store(hold, Ordering::Release);
+    }
+
+    /// Reads no more than so many bytes a second from now on: a slow line. 0 reads all that come.
+    pub fn drains(&self, bytes_per_s: u64) {
+        self.rate.store(bytes_per_s, Ordering::Release);
     }
 
     /// Resident memory of the process.

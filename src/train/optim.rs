@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Storage, Tensor, Var};
 use rayon::prelude::*;
 
 use super::drive::TrainError;
+use crate::model::ops;
 use crate::model::params::{Kind, Param};
 use crate::recipe::OptimSection;
 use crate::run::checkpoint::Moment;
@@ -190,6 +191,12 @@ impl Step {
     /// The same update from the device's own operations.
     fn composed(&self, var: &Var, grad: &Tensor, moments: &mut [Tensor]) -> candle_core::Result<()> {
         let p = var.as_tensor().detach();
+        if let Rule::AdamW { betas, eps } = self.rule {
+            let &Self { lr, decay, scale, corrections, .. } = self;
+            if ops::adamw(ops::AdamW { betas, eps, lr, decay, scale, corrections }, &p, &grad.contiguous()?, moments)? {
+                return Ok(());
+            }
+        }
         let g = grad.to_dtype(p.dtype())?.affine(self.scale, 0.0)?;
         let next = match self.rule {
             Rule::AdamW { betas: [b1, b2], eps } => {
@@ -314,11 +321,21 @@ fn sum_lanes(lanes: &[f32; LANES]) -> f64 {
 
 /// The norm of all gradients together, summed in f64 in an order that does not depend on threads.
 pub fn global_norm(grads: &[Tensor]) -> Result<f64, TrainError> {
+    if grads.first().is_some_and(|grad| !grad.device().is_cpu()) {
+        return on_device(grads).map_err(model);
+    }
     let mut sum = 0.0;
     for grad in grads {
         sum += squares(grad).map_err(model)?;
     }
     Ok(sum.sqrt())
+}
+
+/// All sums are added up on the device: each number that is read back waits for everything before it.
+fn on_device(grads: &[Tensor]) -> candle_core::Result<f64> {
+    let sums: Vec<Tensor> = grads.iter().map(|g| g.to_dtype(DType::F32)?.sqr()?.sum_all()).collect::<Result<_, _>>()?;
+    let sum = Tensor::stack(&sums, 0)?.sum_all()?.to_scalar::<f32>()?;
+    Ok(f64::from(sum).sqrt())
 }
 
 /// What gradients are multiplied with so that their norm is at most `clip` (0 clips nothing), as

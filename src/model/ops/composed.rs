@@ -27,7 +27,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, transposed: bo
 }
 
 /// Half-precision reductions are made in f32.
-fn wide(x: &Tensor) -> Result<Tensor> {
+pub(super) fn wide(x: &Tensor) -> Result<Tensor> {
     if matches!(x.dtype(), DType::F16 | DType::BF16) { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
 }
 

@@ -62,6 +62,11 @@ impl Graph {
     pub fn composed() -> Self {
         Self { tape: RefCell::default(), records: false, fuses: false }
     }
+    /// Whether a device's kernels may be taken.
+    #[cfg(feature = "cuda")]
+    pub(super) fn takes_kernels(&self) -> bool {
+        self.fuses
+    }
     /// Whether an op on `x` is to be the fused one.
     pub(super) fn fuses(&self, x: &Tensor) -> bool {
         self.fuses && fusable(x)

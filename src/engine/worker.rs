@@ -66,6 +66,7 @@ pub(super) fn start(hub: &Arc<Hub>, lower_priority: bool) -> Result<(), EngineEr
 }
 
 /// How far compute gives way inside its session, in steps of niceness (0 to 19).
+#[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 /// How far the engine's whole session gives way to others: enough that a key is answered before a time slice ends, and
 /// little enough that a training beside somebody's build still gets about a third of the cores.

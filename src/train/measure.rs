@@ -148,7 +148,7 @@ fn resident_mb() -> Option<f64> {
 #[cfg(not(target_os = "linux"))]
 fn resident_mb() -> Option<f64> {
     let pid = sysinfo::get_current_pid().ok()?;
-    let mut system = sysinfo::System::new();
+    let mut system = sysinfo::System::new().ok()?;
     system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[pid]), true);
     system.process(pid).map(|p| p.memory() as f64 / (1 << 20) as f64)
 }

@@ -144,6 +144,16 @@ fn a_dry_run_starts_nothing_and_says_what_it_would_need() {
     assert!(ran.out.contains("validates on the last 10 % of it") && ran.out.contains("20 steps of 64 tokens"), "{}", ran.out);
     run(dir.path(), &["train", "sample", "--dry-run"]).good();
     assert!(!dir.path().join("runs").exists());
+    // Evaluations are counted as the run then does them, and told where they are a large part of the time.
+    let often = ["--set", "eval.every=7", "--set", "optim.steps=6", "--set", "data.val_fraction=0.5"];
+    let dry = |more: &[&str]| run(dir.path(), &[&["train", "tiny.toml", "--dry-run"], &often[..], more].concat()).good().out;
+    let json: Value = serde_json::from_str(&dry(&["--json"])).unwrap();
+    assert!(dry(&[]).contains(", of which evaluations take "), "{}", dry(&[]));
+    let (all, part) = (json["estimate"]["seconds"].as_f64().unwrap(), json["estimate"]["eval_seconds"].as_f64().unwrap());
+    assert!(part > 0.5 * all && part < all, "{part} of {all}");
+    run(dir.path(), &[&["train", "tiny.toml", "--name", "often"], &often[..]].concat()).good();
+    let log = std::fs::read_to_string(dir.path().join("runs/often/events.jsonl")).unwrap();
+    assert_eq!(json["estimate"]["evaluations"].as_u64().unwrap(), log.lines().filter(|l| l.contains("\"val/loss\":")).count() as u64);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! product of matrices.
 
 mod corpus;
+mod evaluation;
 
 use std::fmt;
 use std::path::Path;
@@ -12,13 +13,16 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use self::corpus::Corpus;
+use self::evaluation::Evaluations;
 use super::catalog;
 use crate::model::config::Config;
 use crate::model::memory::{self, Training};
 use crate::recipe::Recipe;
 
 /// The program itself with its threads, its tokenizer and its tokens.
-const PROGRAM_BYTES: u64 = 64 << 20;
+const PROGRAM_BYTES: u64 = 40 << 20;
+/// What the process holds for each byte in use: the allocator keeps some of what was given back.
+const ALLOCATED: f64 = 1.15;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
@@ -32,13 +36,23 @@ pub struct Estimate {
     /// Tokens that one step trains on.
     pub tokens_per_step: u64,
     pub steps: u64,
+    /// While it trains.
     pub tokens_per_s: f64,
+    /// Of the whole run, its evaluations among it.
     pub seconds: f64,
+    pub evaluations: u64,
+    /// What the evaluations take of the time: validation and samples.
+    pub eval_seconds: f64,
     /// Tokens that the tokenizer would have (counted or guessed).
     pub vocab: usize,
 }
 
 impl Estimate {
+    /// How long the evaluations take, in words, where that is a large part of the run; none where it is not.
+    pub fn evaluating(&self) -> Option<String> {
+        (self.eval_seconds >= LARGE_PART * self.seconds).then(|| duration(self.eval_seconds))
+    }
+
     /// What speaks against starting, in a sentence; none where nothing does.
     pub fn warning(&self) -> Option<String> {
         let free = self.free_bytes.filter(|free| self.memory_bytes > *free)?;
@@ -61,7 +75,11 @@ impl fmt::Display for Estimate {
             grouped(self.steps),
             grouped(self.tokens_per_step),
             duration(self.seconds)
-        )
+        )?;
+        match self.evaluating() {
+            Some(time) => write!(f, ", of which evaluations take {time}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -103,19 +121,24 @@ impl Estimator {
         });
         let moments = match optim.kind.as_str() {
             "adamw" => 2,
-            _ => 1,
+            _ => u64::from(optim.momentum > 0.0),
         };
         let training = Training { batch: optim.batch, accumulates: optim.accumulate > 1, moments };
-        let a_step = self.step_seconds(&config, micro, optim.accumulate)?;
+        let flops = self.flops_per_s()?;
+        let a_step = cost(&config, micro, optim.accumulate) / flops;
+        let evaluations = Evaluations::of(&recipe, &config, steps, corpus.val_tokens);
+        let eval_seconds = evaluations.cost(&config) / flops;
         Ok(Estimate {
             parameters: config.parameters(),
-            memory_bytes: config.training_bytes(training).saturating_add(PROGRAM_BYTES),
+            memory_bytes: ((config.training_bytes(training) as f64 * ALLOCATED) as u64).saturating_add(PROGRAM_BYTES),
             free_bytes: memory::available(),
             train_tokens: corpus.tokens,
             tokens_per_step,
             steps,
             tokens_per_s: tokens_per_step as f64 / a_step,
-            seconds: steps as f64 * a_step,
+            seconds: steps as f64 * a_step + eval_seconds,
+            evaluations: evaluations.times,
+            eval_seconds,
             vocab: corpus.vocab,
         })
     }
@@ -134,13 +157,6 @@ impl Estimator {
                 Ok(corpus)
             }
         }
-    }
-
-    /// A step of `accumulate` micro-batches of `micro` tokens.
-    fn step_seconds(&mut self, config: &Config, micro: u64, accumulate: usize) -> Result<f64, String> {
-        let flops = self.flops_per_s()?;
-        let cost = cost(config, micro, accumulate);
-        Ok(cost / flops)
     }
 
     /// Floating-point operations a second in a matrix product of a training's size; measured once, in some 30 ms.
@@ -167,7 +183,10 @@ impl Estimator {
     }
 }
 
-/// What a step costs, in operations of a large product of matrices.
+/// Evaluations that take this share of the time are spoken of.
+const LARGE_PART: f64 = 0.2;
+
+/// What a step of `accumulate` micro-batches of `micro` tokens costs, in operations of a large product of matrices.
 fn cost(config: &Config, micro: u64, accumulate: usize) -> f64 {
     let products = config.flops_per_token() / EFFICIENCY;
     let moved = config.kept_per_token() as f64 * A_NUMBER;
@@ -220,12 +239,16 @@ mod tests {
             steps: 1,
             tokens_per_s: 5.12,
             seconds: 200.0,
+            evaluations: 2,
+            eval_seconds: 30.0,
             vocab: 65,
         };
         assert_eq!(estimate.to_string(), "1,000,000 parameters, about 412 MB of memory, 1 step of 1,024 tokens in about 3 m 20 s");
         assert_eq!(estimate.warning(), None);
         (estimate.memory_bytes, estimate.seconds) = (9_400_000_000, 7_500.0);
         assert!(estimate.to_string().ends_with("2 h 05 m"), "{estimate}");
+        estimate.eval_seconds = 2_400.0;
+        assert!(estimate.to_string().ends_with("in about 2 h 05 m, of which evaluations take 40 m 00 s"), "{estimate}");
         assert!(estimate.warning().unwrap().starts_with("it needs about 9.4 GB of memory and 8.0 GB are free"));
     }
 }

@@ -447,12 +447,13 @@ impl<'a> Trainer<'a> {
         let (mut loss, mut tokens, mut grads) = (0.0, 0, Vec::new());
         let drops = self.decoder.config().dropout > 0.0;
         for (i, batch) in batches.iter().enumerate() {
+            // What is in the sum already need not stand beside what comes.
+            grads.clear();
             let mut pass = Pass { dropout: drops.then_some(&mut self.dropout), ..Pass::default() };
             let share = objective.loss(&self.decoder, batch, &mut pass, phases)?;
             loss += scalar(&share.loss)?;
             tokens += share.tokens;
             let mut store = backward(&share.loss)?;
-            grads.clear();
             for param in self.decoder.params() {
                 let grad = store.remove(param.var.as_tensor()).ok_or_else(|| {
                     TrainError::Other(format!("{} got no gradient: an operation of the model has no backward", param.name))

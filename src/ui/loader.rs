@@ -127,6 +127,9 @@ fn estimate_notes(e: &crate::engine::Estimate) -> Vec<String> {
         grouped(e.tokens_per_step),
         grouped(e.tokens_per_s as u64)
     ));
+    notes.extend(
+        e.evaluating().map(|time| format!("evaluations take {time} of the time: eval.every and eval.batches set how often and how much")),
+    );
     notes.extend(e.train_tokens.map(|n| format!("a text of about {} tokens", grouped(n))));
     notes.push(format!("a vocabulary of {} tokens", grouped(e.vocab as u64)));
     notes.push("The time is a guess from one measured product of matrices.".into());

@@ -20,6 +20,8 @@ const ENCODED: usize = 1 << 20;
 pub struct Corpus {
     /// Tokens to train on, the validation text not among them; none where no text is named.
     pub tokens: Option<u64>,
+    /// Tokens to validate on.
+    pub val_tokens: u64,
     pub vocab: usize,
     /// Whether the text was read to its end, rather than its beginning.
     pub whole: bool,
@@ -37,7 +39,7 @@ impl Corpus {
         };
         if recipe.data.train.is_empty() {
             let guess = if t.kind == "char" { 96 } else { t.vocab };
-            return Ok(Self { tokens: None, vocab: own.map_or(guess, |own| own.vocab_size()), whole: false });
+            return Ok(Self { tokens: None, val_tokens: 0, vocab: own.map_or(guess, |own| own.vocab_size()), whole: false });
         }
         let (train, val) = source::of_recipe(&recipe.data, base)?;
         let name = t.end_of_text.as_deref();
@@ -46,20 +48,23 @@ impl Corpus {
         let special = usize::from(end.is_some());
         let trains = own.is_none() && t.kind == "bpe" && text.whole() && text.size <= TRAINED;
         let own = if trains { Some(Tokenizer::train("bpe", t.vocab, name, &train, &Silent)?) } else { own };
+        let val_text = Text::read(&val, end.as_deref())?;
         let (vocab, per_byte) = match (&own, t.kind.as_str()) {
             (Some(own), _) => (own.vocab_size(), text.per_byte(own)?),
             (None, "bpe") => (t.vocab, 1.0 / usual_bytes(t.vocab)),
             (None, "byte") => (256 + special, 1.0),
             (None, _) => {
-                let val = Text::read(&val, end.as_deref())?;
-                let seen = text.seen.iter().zip(&val.seen).filter(|(a, b)| **a || **b).count();
+                let seen = text.seen.iter().zip(&val_text.seen).filter(|(a, b)| **a || **b).count();
                 (seen + special, text.characters as f64 / text.bytes.max(1) as f64)
             }
         };
-        let ends = if end.is_some() { text.documents as f64 } else { 0.0 };
-        let share = if val.is_empty() { 1.0 - recipe.data.val_fraction } else { 1.0 };
-        let tokens = (text.bytes as f64 * per_byte + ends) * text.scale() * share;
-        Ok(Self { tokens: Some(tokens.round() as u64), vocab, whole: text.whole() })
+        let all = |text: &Text| {
+            let ends = if end.is_some() { text.documents as f64 } else { 0.0 };
+            (text.bytes as f64 * per_byte + ends) * text.scale()
+        };
+        let kept = if val.is_empty() { recipe.data.val_fraction } else { 0.0 };
+        let (tokens, val_tokens) = (all(&text) * (1.0 - kept), all(&text) * kept + all(&val_text));
+        Ok(Self { tokens: Some(tokens.round() as u64), val_tokens: val_tokens.round() as u64, vocab, whole: text.whole() })
     }
 }
 
@@ -135,13 +140,13 @@ mod tests {
     use crate::data::stream;
 
     /// The estimate's tokens beside those of a training's own stream.
-    fn both(toml: &str, dir: &Path) -> (Corpus, usize, usize) {
+    fn both(toml: &str, dir: &Path) -> (Corpus, (usize, usize), usize) {
         let recipe = Recipe::parse(toml, "recipe", &[]).unwrap();
         let corpus = Corpus::read(&recipe, dir, None).unwrap();
         let (train, val) = source::of_recipe(&recipe.data, dir).unwrap();
         let (tokenizer, end) = crate::data::tokenizer::of_recipe(&recipe.tokenizer, dir, &train, &val, &Silent).unwrap();
         let splits = stream::open(&train, &val, recipe.data.val_fraction, &tokenizer, end, &dir.join("cache"), &Silent).unwrap();
-        (corpus, splits.train.len(), tokenizer.vocab_size())
+        (corpus, (splits.train.len(), splits.val.len()), tokenizer.vocab_size())
     }
 
     #[test]
@@ -149,13 +154,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.txt"), "Die Straße ist naß.\n".repeat(300)).unwrap();
         std::fs::write(dir.path().join("b.jsonl"), "{\"text\": \"one two three\", \"other\": \"is not read\"}\n".repeat(200)).unwrap();
-        let data = "[data]\ntrain = [\"a.txt\", \"b.jsonl\"]\nval_fraction = 0.1\n";
-        for tokenizer in ["kind = \"char\"", "kind = \"byte\"", "kind = \"byte\"\nend_of_text = \"<|end|>\"", "kind = \"bpe\"\nvocab = 300"]
-        {
-            let (corpus, tokens, vocab) = both(&format!("{data}[tokenizer]\n{tokenizer}\n"), dir.path());
+        std::fs::write(dir.path().join("v.txt"), "Die Straße ist naß.\none two three\n".repeat(60)).unwrap();
+        let files = "[data]\ntrain = [\"a.txt\", \"b.jsonl\"]\n";
+        let tokenizers =
+            ["kind = \"char\"", "kind = \"byte\"", "kind = \"byte\"\nend_of_text = \"<|end|>\"", "kind = \"bpe\"\nvocab = 300"];
+        for (tokenizer, held) in tokenizers.into_iter().flat_map(|t| ["val_fraction = 0.1", "val = \"v.txt\""].map(|held| (t, held))) {
+            let (corpus, (tokens, val), vocab) = both(&format!("{files}{held}\n[tokenizer]\n{tokenizer}\n"), dir.path());
             assert!(corpus.whole && corpus.vocab == vocab, "{tokenizer}: {corpus:?}, {vocab}");
+            for (found, real) in [(corpus.tokens.unwrap(), tokens), (corpus.val_tokens, val)] {
+                let off = found as f64 / real as f64;
+                assert!((0.9..1.1).contains(&off), "{tokenizer}, {held}: {corpus:?}, {tokens} and {val}");
+            }
             let off = corpus.tokens.unwrap() as f64 / tokens as f64;
-            assert!((0.97..1.03).contains(&off), "{tokenizer}: {corpus:?}, {tokens}");
+            assert!((0.97..1.03).contains(&off), "{tokenizer}, {held}: {corpus:?}, {tokens}");
         }
     }
 

@@ -15,6 +15,11 @@ use crate::train::measure::{Phase, Phases};
 /// Tokens that one batch of an evaluation reads at least, so that short contexts do not make many small ones.
 const EVAL_TOKENS: usize = 2048;
 
+/// Windows that an evaluation reads at once.
+pub fn eval_batch(batch: usize, context: usize) -> usize {
+    batch.max(EVAL_TOKENS / context.max(1)).max(1)
+}
+
 pub struct Pretrain {
     windows: Windows,
 }
@@ -72,7 +77,7 @@ impl Objective for Pretrain {
         if val.len() < 2 {
             return Ok(None);
         }
-        let batch = cx.recipe.optim.batch.max(EVAL_TOKENS / context.max(1)).max(1);
+        let batch = eval_batch(cx.recipe.optim.batch, context);
         let mut nats = Sum::default();
         match extent {
             Extent::Batches(count) => {

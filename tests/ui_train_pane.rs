@@ -71,6 +71,16 @@ fn sent(out: &[Out]) -> Vec<&Command> {
 }
 
 #[test]
+fn a_gpu_shows_beside_its_memory_how_busy_and_how_warm_it_is() {
+    let mut harness = workbench(120, 36);
+    assert!(!harness.draw().contains("°C"));
+    let values = vec![("memory_mb".into(), 41_200.0), ("gpu/busy_percent".into(), 97.0), ("gpu/temperature_c".into(), 64.0)];
+    harness.report(1, Report::Values(Values { step: 413, values }));
+    let screen = harness.draw();
+    assert!(screen.contains(" 97% 64°C"), "{screen}");
+}
+
+#[test]
 fn it_looks_right_at_three_sizes() {
     for (width, height) in [(80, 24), (120, 36), (200, 60)] {
         insta::assert_snapshot!(format!("train_{width}x{height}"), workbench(width, height).draw());

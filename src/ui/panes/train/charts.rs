@@ -36,6 +36,16 @@ fn figure(metric: &str, value: f64) -> String {
     }
 }
 
+/// The newest value of a small chart's metric; beside a GPU's memory, how busy and how warm it is.
+fn latest(run: &Run, metric: &str) -> Option<String> {
+    let mut text = figure(metric, run.last(metric)?);
+    if metric == "memory_mb" {
+        text.extend(run.last("gpu/busy_percent").map(|busy| format!(" {busy:.0}%")));
+        text.extend(run.last("gpu/temperature_c").map(|warm| format!(" {warm:.0}°C")));
+    }
+    Some(text)
+}
+
 /// Under what a smoothed copy is kept: each amount of smoothing by itself, so that going through them costs once.
 fn smooth_key(run: &Run, metric: &str, window: Option<u32>) -> (String, Option<u32>) {
     (format!("{}\n{metric}\n{}", run.name, window.unwrap_or(0)), window)
@@ -188,7 +198,7 @@ impl Train {
         let x = self.view.axis(&runs);
         let cells = Layout::horizontal([Constraint::Fill(1); 4]).split(area);
         for ((metric, title), cell) in SMALL.iter().zip(cells.iter()) {
-            let value = runs.first().and_then(|run| run.last(metric)).map(|v| figure(metric, v));
+            let value = runs.first().and_then(|run| latest(run, metric));
             let block = widgets::panel(title, false, theme)
                 .title(Line::styled(value.map_or_else(String::new, |v| format!(" {v} ")), theme.text).right_aligned());
             let inner = block.inner(*cell);
@@ -236,9 +246,9 @@ impl Train {
         let Some(run) = self.run(cx.world) else { return };
         let mut spans = vec![Span::raw(" ")];
         for (metric, title) in SMALL {
-            if let Some(value) = run.last(metric) {
+            if let Some(value) = latest(run, metric) {
                 spans.push(Span::styled(format!("{title} "), theme.dim));
-                spans.push(Span::styled(format!("{}   ", figure(metric, value)), theme.text));
+                spans.push(Span::styled(format!("{value}   "), theme.text));
             }
         }
         frame.render_widget(Line::from(spans), area);

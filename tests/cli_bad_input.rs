@@ -116,6 +116,17 @@ fn a_value_that_is_never_valid_is_wrong_usage_and_one_that_is_missing_here_is_a_
     for (option, value) in [("--seconds", "0"), ("--keys", "1"), ("--starts", "0"), ("--columns", "20"), ("--rows", "9999")] {
         run(path, &["bench", "screen", option, value]).bad(2, &[option, value]);
     }
+    // A number below zero is a value, not an option that is not known.
+    run(path, &["generate", "m", "--max-tokens", "-1"]).bad(2, &["invalid value '-1'", "--max-tokens"]);
+    run(path, &["generate", "m", "--temperature", "-1"]).bad(2, &["--temperature -1", "0 to 100"]);
+    run(path, &["attach", "r", "--json", "--from", "-1"]).bad(2, &["invalid value '-1'", "--from"]);
+    run(path, &["sample", "score", "m", "--temperature", "-0.5"]).bad(2, &["--temperature -0.5", "0 to 100"]);
+    run(path, &["sample", "score", "m", "--samples", "-5"]).bad(2, &["invalid value '-5'", "--samples"]);
+    run(path, &["tokenizer", "train", "text.txt", "--vocab", "-1", "-o", "w.json"]).bad(2, &["invalid value '-1'", "--vocab"]);
+    bench(&["--heads", "-2"]).bad(2, &["invalid value '-2'", "--heads"]);
+    run(path, &["bench", "screen", "--keys", "-2"]).bad(2, &["'-2'", "--keys"]);
+    run(path, &["generate", "m", "--chat"]).bad(2, &["--chat", "--prompt"]);
+    run(path, &["train", ""]).bad(2, &["name is empty", "built-in recipe"]);
     run(path, &["generate", "m", "--stop", ""]).bad(2, &["--stop", "empty"]);
     run(path, &["sample", "score", "m", "--samples", "0"]).bad(2, &["--samples 0", "1 to 10000"]);
     run(path, &["sample", "score", "m", "--temperature", "nan"]).bad(2, &["--temperature NaN", "0 to 100"]);

@@ -32,6 +32,11 @@ fn train_generate_runs_show_in_one_project() {
     assert_eq!(show["summary"]["step"], 20);
     assert!(show["recipe"].as_str().unwrap().contains("eps = 1e-8"), "every default is written out");
     assert!(run(path, &["show", "tiny"]).good().out.contains("val loss"));
+    // As a shell completes the name.
+    assert!(run(path, &["show", "runs/tiny/"]).good().out.contains("val loss"));
+    run(path, &["attach", "./runs/tiny", "--json"]).good();
+    run(path, &["stop", "runs/tiny"]).bad(1, &["tiny", "not training"]);
+    run(path, &["show", "runs/../x"]).bad(2, &["letters"]);
 
     let prompt = ["generate", "tiny", "--prompt", "the cat", "--max-tokens", "12", "--seed", "3"];
     let (one, two) = (run(path, &prompt).good().out, run(path, &prompt).good().out);
@@ -194,6 +199,7 @@ fn tokenizers_are_trained_used_and_inspected() {
     assert_eq!(facts["round_trip"], true);
     assert!(facts["bytes_per_token"].as_f64().unwrap() > 1.5, "{facts}");
     run(path, &["tokenizer", "inspect", "t.json", "text.txt"]).good();
+    run(path, &["tokenizer", "decode", "t.json", "-5"]).bad(2, &["\"-5\" is no id"]);
     run(path, &["tokenizer", "decode", "t.json", "99999"]).bad(2, &["99999", "vocabulary"]);
 }
 

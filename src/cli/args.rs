@@ -136,6 +136,7 @@ pub struct Train {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Generate {
     /// A run's name, a checkpoint directory, or a model directory.
     pub model: String,
@@ -179,6 +180,7 @@ pub struct Generate {
 #[derive(Debug, Subcommand)]
 pub enum Tokenizer {
     /// Train a tokenizer on text files.
+    #[command(allow_negative_numbers = true)]
     Train {
         #[arg(required = true)]
         files: Vec<PathBuf>,
@@ -209,6 +211,7 @@ pub enum Tokenizer {
         json: bool,
     },
     /// Print the text of ids.
+    #[command(allow_negative_numbers = true)]
     Decode {
         tokenizer: String,
         /// Numbers, separated by commas or blanks.
@@ -239,6 +242,7 @@ pub enum Sample {
         json: bool,
     },
     /// Score a model that was trained on the sample.
+    #[command(allow_negative_numbers = true)]
     Score {
         model: String,
         /// How many texts to draw.
@@ -254,6 +258,7 @@ pub enum Sample {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Attach {
     pub run: String,
     /// Print every event of the run, one JSON object a line, from the first one on, until it ends.
@@ -299,6 +304,7 @@ pub enum BenchWhat {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct BenchTrain {
     #[arg(long)]
     pub vocab: usize,

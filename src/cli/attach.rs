@@ -15,8 +15,7 @@ use crate::run::read::Tail;
 const LOOK: Duration = Duration::from_millis(100);
 
 pub fn run(place: &Place, screen: Screen, attach: &Attach) -> Result<(), Failure> {
-    super::run_name("attach", &attach.run)?;
-    let run = RunDir::open(&place.project, &attach.run).map_err(Failure::failed)?;
+    let run = RunDir::open(&place.project, super::run_name("attach", &attach.run)?).map_err(Failure::failed)?;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     if terminal && !attach.json && !attach.text {
         return workbench(place, screen, Some(run.name));

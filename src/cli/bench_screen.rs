@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{Failure, out};
 
 #[derive(Debug, clap::Args)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// How long the live screen is watched.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]

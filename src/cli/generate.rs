@@ -54,6 +54,9 @@ fn check(args: &Generate) -> Result<(), Failure> {
     if args.stop.iter().any(String::is_empty) {
         return Err(Failure::Usage("--stop: an empty text would end every text before it begins; name one, or leave it out".into()));
     }
+    if args.chat && args.prompt.is_empty() {
+        return Err(Failure::Usage("--chat: nothing is asked; give the question by --prompt".into()));
+    }
     super::device_name(args.device.as_deref())
 }
 

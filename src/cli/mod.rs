@@ -157,9 +157,13 @@ fn screen(args: &Args) -> Result<Screen, Failure> {
     }
 }
 
-/// What can be the name of no run is wrong usage, wherever it is given.
-fn run_name(place: &str, name: &str) -> Result<(), Failure> {
-    directory::check_name(name).map_err(|e| Failure::Usage(format!("{place}: {e}")))
+/// A run's name as it was given, perhaps as the path that a shell completes. What can be the name of no run is wrong
+/// usage, wherever it is given.
+fn run_name<'a>(place: &str, given: &'a str) -> Result<&'a str, Failure> {
+    let name = given.trim_start_matches("./");
+    let name = name.strip_prefix("runs/").map_or(given, |rest| rest.trim_end_matches('/'));
+    directory::check_name(name).map_err(|e| Failure::Usage(format!("{place}: {e}")))?;
+    Ok(name)
 }
 
 /// What is a device nowhere is wrong usage; one that this build or machine lacks is not.

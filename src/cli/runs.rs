@@ -53,7 +53,7 @@ fn state_name(state: RunState) -> &'static str {
 const WORDS: usize = 20;
 
 pub fn show(project: &Path, name: &str, json: bool) -> Result<(), Failure> {
-    super::run_name("show", name)?;
+    let name = super::run_name("show", name)?;
     let run = RunDir::open(project, name).map_err(Failure::failed)?;
     let summary = directory::summary(&run);
     let recipe = run.recipe().map_err(Failure::failed)?;

@@ -15,12 +15,12 @@ use crate::text::visible;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub fn run(place: &Place, args: &Stop) -> Result<(), Failure> {
-    args.run.as_deref().map_or(Ok(()), |name| super::run_name("stop", name))?;
+    let run = args.run.as_deref().map(|name| super::run_name("stop", name)).transpose()?;
     let engine = Handle::connect(&socket::path_of(&place.project));
     if let Err(why @ EngineError::Version(_)) = engine {
         return Err(why.into());
     }
-    match &args.run {
+    match run {
         Some(name) => {
             let run = RunDir::open(&place.project, name);
             match (engine, run) {

@@ -25,12 +25,14 @@ pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
     if args.keys {
         return keys(args.json);
     }
-    for (option, name) in [("--name", &args.name), ("--resume", &args.resume)] {
-        name.as_ref().map_or(Ok(()), |name| super::run_name(option, name))?;
-    }
+    args.name.as_deref().map_or(Ok(()), |name| directory::check_name(name).map_err(|e| Failure::Usage(format!("--name: {e}"))))?;
+    let resume = args.resume.as_deref().map(|name| super::run_name("--resume", name)).transpose()?;
     super::device_name(args.device.as_deref())?;
-    let spec = match (&args.recipe, &args.resume) {
-        (None, Some(resume)) => TrainSpec { resume: Some(resume.clone()), device: args.device.clone(), ..TrainSpec::default() },
+    let spec = match (&args.recipe, resume) {
+        (None, Some(resume)) => TrainSpec { resume: Some(resume.into()), device: args.device.clone(), ..TrainSpec::default() },
+        (Some(name), None) if name.is_empty() => {
+            return Err(Failure::Usage("train: the recipe's name is empty; name a file, or a built-in recipe".into()));
+        }
         (Some(name), None) => {
             let (recipe, base, name) = prepare(&place.project, name, args)?;
             if args.dry_run {

@@ -33,7 +33,7 @@ impl Evaluations {
         let context = config.context as u64;
         // Before the first step, at every multiple, and at the end.
         let every = eval.every as u64;
-        let times = if every == 0 { 1 } else { 1 + steps / every + u64::from(!steps.is_multiple_of(every)) };
+        let times = steps.checked_div(every).map_or(1, |times| 1 + times + u64::from(!steps.is_multiple_of(every)));
         let part = (eval.batches as u64).saturating_mul(batch as u64).saturating_mul(context);
         let read = match eval.batches {
             0 => times.saturating_mul(val_tokens),

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 /// The most memory that a child process ever held, in bytes, after it ended well. The system counts it until the process is
 /// waited for: no moment is missed, however busy the machine is.
+#[allow(clippy::zombie_processes)] // `wait4` waits for it.
 fn peak(mut command: std::process::Command) -> u64 {
     let child = command.stdout(Stdio::null()).spawn().unwrap();
     let mut status = 0;

@@ -1,5 +1,5 @@
 // The decoder's fused kernels for CUDA: norms, rotary positions, softmax of causal attention, SwiGLU, GELU,
-// cross-entropy, the embedding's gradient, AdamW. Compiled to PTX with the build (build.rs), called from mod.rs.
+// cross-entropy, the embedding's gradient, AdamW. Compiled to PTX with the build (.ci/build.rs), called from mod.rs.
 // Deliberately not here: matrix products, which are cuBLAS's. Without any header, so that a C++ compiler can run them
 // one thread a thread as well (.ci/kernels). Numbers are f32 or bf16 in memory and f32 in registers; sums are taken in
 // an order that depends on shapes alone, so that a run repeats itself.

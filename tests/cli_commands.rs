@@ -256,7 +256,7 @@ fn the_recipes_of_a_written_sample_train_on_its_files() {
 fn bench_train_prints_the_keys_of_its_peer() {
     let dir = project();
     let shape = ["--vocab", "32", "--width", "16", "--heads", "2", "--layers", "1", "--context", "8", "--batch", "2", "--steps", "3"];
-    let line = run(dir.path(), &[&["bench", "train"][..], &shape].concat()).good().out;
+    let line = run(dir.path(), &[&["bench", "train", "--json"][..], &shape].concat()).good().out;
     let figures: serde_json::Map<String, Value> = serde_json::from_str(line.trim()).unwrap();
     assert_eq!(
         figures.keys().collect::<Vec<_>>(),
@@ -265,6 +265,8 @@ fn bench_train_prints_the_keys_of_its_peer() {
     // Embedding and head 2 × 32 × 16, attention 4 × 16 × 16, ffn 3 × 16 × 40, norms 3 × 16.
     assert_eq!(figures["parameters"], 2 * 32 * 16 + 4 * 16 * 16 + 3 * 16 * 40 + 3 * 16);
     assert!(figures["step_ms"].as_f64().unwrap() > 0.0);
+    let words = run(dir.path(), &[&["bench", "train"][..], &shape].concat()).good().out;
+    assert!(words.lines().any(|l| l.starts_with("parameters  ") && l.ends_with(" 4,016")), "{words}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `bench train`: one JSON line with the same keys as the peer's. Deliberately not here: the measuring.
+//! `bench train`: what was measured, in lines or in one line of JSON with the peer's keys.
+//! Deliberately not here: the measuring.
 
 use serde_json::Value;
 
@@ -39,7 +40,17 @@ pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
     // In the order in which the peer prints them, then what the peer does not print.
     let order =
         ["peer", "threads", "parameters", "step_ms", "tokens_per_s", "peak_rss_mb", "precision", "model_tflops", "device_memory_mb"];
-    let line: serde_json::Map<String, Value> =
-        order.iter().filter_map(|k| Some(((*k).to_string(), figures.get(*k).filter(|v| !v.is_null())?.clone()))).collect();
-    Ok(out::json(&line)?)
+    let known = order.iter().filter_map(|k| Some(((*k).to_string(), figures.get(*k).filter(|v| !v.is_null())?.clone())));
+    if args.json {
+        return Ok(out::json(&known.collect::<serde_json::Map<String, Value>>())?);
+    }
+    for (name, value) in known {
+        let shown = match (value.as_str(), value.as_u64()) {
+            (Some(text), _) => text.to_string(),
+            (_, Some(number)) => out::grouped(number),
+            _ => value.to_string(),
+        };
+        out::line(format!("{name:18}{shown}"))?;
+    }
+    Ok(())
 }

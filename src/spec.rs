@@ -113,3 +113,38 @@ pub struct TokenizerSpec {
     pub vocab: usize,
     pub out: PathBuf,
 }
+
+/// `inspect`: the facts about data files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InspectSpec {
+    /// Files, directories and globs.
+    pub files: Vec<String>,
+    /// `SHAPE slot=field …`; recognised where none is given.
+    pub shape: Option<String>,
+    /// A tokenizer file, a directory that holds one, or a run.
+    pub tokenizer: Option<String>,
+    /// How many tokens a model sees at once.
+    pub context: Option<u64>,
+    /// Evaluation files, to look for in the data.
+    pub against: Vec<String>,
+}
+
+/// `clean`: a new file of the rows that keep to rules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CleanSpec {
+    #[serde(flatten)]
+    pub data: InspectSpec,
+    /// The file to write; it must not exist.
+    pub out: PathBuf,
+    /// Names of rules that drop rows.
+    pub drop: Vec<String>,
+    /// The least and the greatest length, in tokens where a tokenizer is named and in characters otherwise.
+    pub min: Option<u64>,
+    pub max: Option<u64>,
+    /// One kind of line end, no blanks at line ends, no control and unseen characters.
+    pub normalise: bool,
+    /// Marks in the place of e-mail addresses and keys.
+    pub redact: bool,
+}

@@ -61,6 +61,11 @@ pub enum Command {
         #[command(subcommand)]
         what: Tokenizer,
     },
+    /// Look into data files, and write clean copies of them.
+    Data {
+        #[command(subcommand)]
+        what: Data,
+    },
     /// List the project's runs.
     Runs {
         /// Print one JSON array.
@@ -229,6 +234,68 @@ pub enum Tokenizer {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Say what is in data files: rows, lengths, duplicates, what is broken, what an evaluation shares with them.
+    #[command(allow_negative_numbers = true)]
+    Inspect {
+        #[command(flatten)]
+        given: DataFiles,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the rows that keep to rules into a new file, and say what was left out and why.
+    #[command(allow_negative_numbers = true)]
+    #[command(after_help = "Rules: broken, unfit, empty, roles, secrets, contaminated, duplicates, near-duplicates. The source is \
+                            never written, and no file is overwritten.")]
+    Clean {
+        #[command(flatten)]
+        given: DataFiles,
+        /// The file to write: .jsonl, or .txt for plain text.
+        #[arg(short, value_name = "FILE")]
+        out: PathBuf,
+        /// Rules that drop rows, separated by commas.
+        #[arg(long, value_name = "RULES", value_delimiter = ',', default_value = "broken,empty,duplicates")]
+        drop: Vec<String>,
+        /// Drop rows that are shorter: in tokens with --tokenizer, else in characters.
+        #[arg(long, value_name = "N")]
+        min: Option<u64>,
+        /// Drop rows that are longer.
+        #[arg(long, value_name = "N")]
+        max: Option<u64>,
+        /// One kind of line end, no blanks at line ends, no control and unseen characters.
+        #[arg(long)]
+        normalise: bool,
+        /// Put marks in the place of e-mail addresses and of keys that look like secrets.
+        #[arg(long)]
+        redact: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What both look at.
+#[derive(Debug, ClapArgs)]
+pub struct DataFiles {
+    /// Files, directories and globs: txt, md, jsonl, json, csv, tsv, parquet, each also as .gz and .zst.
+    #[arg(required = true)]
+    pub files: Vec<String>,
+    /// What rows are, where it is recognised wrongly: SHAPE, or "SHAPE part=field …".
+    #[arg(long, value_name = "SHAPE")]
+    pub shape: Option<String>,
+    /// Count tokens by it: a tokenizer.json, a directory that holds one, or a run.
+    #[arg(long, value_name = "T")]
+    pub tokenizer: Option<String>,
+    /// Say what a context of N tokens cuts off.
+    #[arg(long, value_name = "N")]
+    pub context: Option<u64>,
+    /// Look for the texts of this evaluation file; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub against: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ mod args;
 mod attach;
 mod bench;
 mod bench_screen;
+mod data;
 mod doctor;
 mod dry_run;
 mod engine;
@@ -129,6 +130,7 @@ fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
         Some(Command::Train(a)) => train::run(&place, a),
         Some(Command::Generate(a)) => generate::run(&place, a),
         Some(Command::Tokenizer { what }) => tokenizer::run(&place, what),
+        Some(Command::Data { what }) => data::run(&place, what),
         Some(Command::Runs { json }) => runs::list(project, *json),
         Some(Command::Show { run, json }) => runs::show(project, run, *json),
         Some(Command::Doctor { json }) => doctor::run(project, *json),
@@ -225,7 +227,7 @@ fn workbench(place: &Place, screen: Screen, run: Option<String>) -> Result<(), F
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
             "the workbench needs a terminal on standard input and output; without one use a subcommand: train, generate, \
-             tokenizer, runs, show, attach, stop, sample, doctor, bench (weightroom --help explains them)"
+             tokenizer, data, runs, show, attach, stop, sample, doctor, bench (weightroom --help explains them)"
                 .into(),
         ));
     }

@@ -1,18 +1,24 @@
-//! Floor 1: text sources, tokenizers, token streams and batches.
+//! Floor 1: text sources, rows and what they mean, tokenizers, token streams and batches.
 //! Deliberately not here: candle, and anything of the model.
 
 pub mod batch;
 pub mod bytes;
 pub mod cache;
+pub mod clean;
 pub mod decoding;
 pub mod encoding;
+pub mod facts;
 pub mod formats;
 pub mod fresh;
 pub mod inspect;
 pub mod sample;
+pub mod shape;
 pub mod source;
 pub mod stream;
+pub mod table;
 pub mod tokenizer;
+pub mod unpack;
+pub mod value;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

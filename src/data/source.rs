@@ -3,7 +3,7 @@
 
 use super::bytes::Bytes;
 use super::formats::{self, Document, Format};
-use super::{DataError, sample, visible};
+use super::{DataError, sample, unpack, visible};
 use crate::recipe::DataSection;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub struct Source {
     /// For messages: the path, or `sample:stories`.
     pub name: String,
     pub path: Option<PathBuf>,
-    /// The field of a JSONL row that holds the text.
+    /// The field of a row that holds the text.
     pub field: String,
     pub format: &'static Format,
     /// The text itself where no file holds it.
@@ -46,6 +46,7 @@ impl Source {
     /// The content. An empty source is an error, and so is one of blanks alone.
     pub fn open(&self) -> Result<Bytes, DataError> {
         let bytes = match (&self.path, self.content) {
+            (Some(path), _) if unpack::is_needed(path, self.format) => unpack::whole(path, self.format, &std::env::temp_dir())?,
             (Some(path), _) => Bytes::open(path)?,
             (None, Some(content)) => Bytes::Static(content.as_bytes()),
             (None, None) => return Err(DataError::file(&self.name, "has no content", "name a file")),

@@ -73,7 +73,7 @@ pub struct DataSection {
     /// Absent: the end of the training text, by `val_fraction`.
     pub val: Vec<String>,
     pub val_fraction: f64,
-    /// The field of a JSONL row that holds the text.
+    /// The field of a row that holds the text.
     pub field: String,
 }
 

@@ -1,7 +1,7 @@
 //! JSON Lines: one object a line, whose text field is a document.
 //! Deliberately not here: chats and other shapes of rows; they have readers of their own.
 
-use super::{Document, Documents, Format, byte_order_mark, utf8};
+use super::{Document, Documents, Format, Layout, Rows, Span, Splitter, byte_order_mark, utf8};
 use crate::data::bytes::line_of;
 use crate::data::source::Source;
 use crate::data::{DataError, visible};
@@ -9,7 +9,53 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub const FORMAT: Format = Format { name: "jsonl", extensions: &["jsonl", "ndjson", "jsonlines"], documents, cut };
+pub const FORMAT: Format = Format {
+    name: "jsonl",
+    extensions: &["jsonl", "ndjson", "jsonlines"],
+    documents,
+    cut,
+    rows: Rows {
+        layout: |prefix, _| Layout::rows_of(byte_order_mark(prefix), "row"),
+        splitter: |layout, line| Box::new(Lines::new(layout.first, line)),
+        parse: super::json::parse,
+    },
+    written_out: None,
+};
+
+/// Lines that are not blank, as rows.
+pub(super) struct Lines {
+    start: u64,
+    line: u64,
+    blank: bool,
+}
+
+impl Lines {
+    pub(super) fn new(start: u64, line: u64) -> Self {
+        Self { start, line, blank: true }
+    }
+}
+
+impl Splitter for Lines {
+    fn feed(&mut self, chunk: &[u8], at: u64, row: &mut dyn FnMut(Span)) {
+        let mut from = 0;
+        for n in memchr::memchr_iter(b'\n', chunk) {
+            let end = at + n as u64;
+            if !self.blank || !chunk[from..n].trim_ascii_start().is_empty() {
+                row(Span { start: self.start, end, line: self.line });
+            }
+            (self.start, self.line, self.blank) = (end + 1, self.line + 1, true);
+            from = n + 1;
+        }
+        self.blank &= chunk[from..].trim_ascii_start().is_empty();
+    }
+
+    fn finish(&mut self, at: u64, row: &mut dyn FnMut(Span)) -> Option<String> {
+        if !self.blank {
+            row(Span { start: self.start, end: at, line: self.line });
+        }
+        None
+    }
+}
 
 fn documents<'a>(bytes: &'a [u8], range: Range<usize>, source: &'a Source, _: Option<&'a str>) -> Result<Documents<'a>, DataError> {
     let first = line_of(bytes, range.start);
@@ -134,7 +180,7 @@ impl<'de> Visitor<'de> for Row<'_> {
     }
 }
 
-fn kind(value: &serde_json::Value) -> &'static str {
+pub(super) fn kind(value: &serde_json::Value) -> &'static str {
     match value {
         serde_json::Value::Null => "null",
         serde_json::Value::Bool(_) => "true or false",

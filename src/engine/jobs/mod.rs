@@ -2,8 +2,10 @@
 //! Deliberately not here: when and on which thread a job runs (`hub`, `worker`).
 
 mod bench;
+mod clean;
 mod estimate;
 mod generate;
+mod inspect;
 mod score;
 mod tokenizer;
 mod train;
@@ -19,9 +21,11 @@ use super::models::Models;
 use crate::report::Monitor;
 
 /// Every job. A new one is a file beside these and a line here.
-pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, estimate::JOB, score::JOB, bench::JOB];
+pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, estimate::JOB, score::JOB, bench::JOB, inspect::JOB, clean::JOB];
 
 pub use bench::BenchSpec;
+pub use clean::problem as clean_problem;
+pub use inspect::problem as inspect_problem;
 pub use score::ScoreSpec;
 pub use tokenizer::problem as tokenizer_problem;
 

@@ -111,6 +111,13 @@ pub struct TokenizerSpec {
     /// `char`, `byte` or `bpe`.
     pub kind: String,
     pub vocab: usize,
+    /// Tokens of their own that divide the text.
+    pub special: Vec<String>,
+    /// Of a `bpe`, as in a recipe's `[tokenizer]`; an empty pattern is the usual one.
+    pub pattern: String,
+    pub split_digits: bool,
+    pub blank_runs: usize,
+    pub byte_fallback: bool,
     pub out: PathBuf,
 }
 
@@ -147,4 +154,13 @@ pub struct CleanSpec {
     pub normalise: bool,
     /// Marks in the place of e-mail addresses and keys.
     pub redact: bool,
+}
+
+/// `count`: how often a tokenizer's tokens stand in files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CountSpec {
+    /// A tokenizer's file or directory, or `builtin:NAME`.
+    pub tokenizer: String,
+    pub files: Vec<PathBuf>,
 }

@@ -28,9 +28,27 @@ fn mark(c: char, keep_newlines: bool) -> char {
     }
 }
 
+/// The bytes of a token as a person reads them: a blank is `·`, a tab `→`, a line end `␊`, and a byte that is no part of a
+/// character `\xE2`.
+pub fn token(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.utf8_chunks() {
+        out.extend(chunk.valid().chars().map(|c| if c == ' ' { '·' } else { mark(c, false) }));
+        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("\\x{byte:02X}")));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_show_blanks_and_halves_of_characters() {
+        assert_eq!(token(b" the\t\n"), "·the→␊");
+        assert_eq!(token(&[b'a', 0xe2, 0x82]), "a\\xE2\\x82");
+        assert_eq!(token(b"\x1b[31m"), "␛[31m");
+    }
 
     #[test]
     fn control_characters_become_marks() {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
 use weightroom::data::encoding::Plan;
+use weightroom::data::fresh::Wish;
 use weightroom::data::source::Source;
 use weightroom::data::tokenizer::Tokenizer;
 use weightroom::report::Silent;
@@ -272,28 +273,6 @@ fn bpe_training_repeats_itself_keeps_its_size_and_learns_frequent_words() {
 }
 
 #[test]
-fn bpe_merges_begin_as_an_independent_trainers() {
-    let (Some(corpus), Some(merges)) =
-        (common::asset("text/cs336_corpus.en"), unzipped("tokenizers/bpe_train_reference/train-bpe-reference-merges.txt"))
-    else {
-        return;
-    };
-    let tokenizer = Tokenizer::train("bpe", 500, Some("<|endoftext|>"), &[Source::file(&corpus, "text")], &Silent).unwrap();
-    let value: Value = serde_json::from_str(tokenizer.json()).unwrap();
-    let own: Vec<String> = value["model"]["merges"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|m| m.as_str().map_or_else(|| format!("{} {}", m[0].as_str().unwrap(), m[1].as_str().unwrap()), str::to_owned))
-        .collect();
-    let theirs: Vec<&str> = merges.lines().collect();
-    let same = own.iter().zip(&theirs).take_while(|(a, b)| a == *b).count();
-    let shared = theirs.iter().filter(|m| own.iter().any(|o| o == *m)).count();
-    // Pairs of the same frequency may be taken in another order, from which later merges differ a little.
-    assert!(same >= 31 && shared >= 235 && own.len() == theirs.len(), "{same} in order, {shared} shared of {}", theirs.len());
-}
-
-#[test]
 fn wrong_wishes_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.txt");
@@ -303,6 +282,12 @@ fn wrong_wishes_are_told() {
     assert!(error("bpee", 300, None).contains("“bpee” is unknown; did you mean bpe?"));
     assert!(error("bpe", 256, Some("<|e|>")).contains("tokenizer.vocab = 256 is out of range; a bpe vocabulary has 257"));
     assert!(error("char", 0, Some("x")).contains("at least two characters"));
+    let refused = |wish: Wish| Tokenizer::make(&wish, &sources, &Silent).err().unwrap().to_string();
+    let bpe = Wish::new("bpe", 300, &[]);
+    assert!(refused(Wish { pattern: "gpt5", ..bpe }).contains("the pattern “gpt5” is unknown; write one of gpt2, cl100k"));
+    assert!(refused(Wish { blank_runs: 65, ..bpe }).contains("2 to 64"));
+    assert!(refused(Wish { blank_runs: 64, ..bpe }).contains("319 (256 bytes, the special tokens and the runs of blanks)"));
+    assert!(refused(Wish { kind: "char", split_digits: true, ..bpe }).contains("are of a bpe, and this is a char tokenizer"));
 }
 
 #[test]

@@ -195,6 +195,21 @@ pub enum Tokenizer {
         /// How many tokens a bpe has: 257 to 1000000, 4096 where none is given.
         #[arg(long, value_name = "N")]
         vocab: Option<usize>,
+        /// A token of its own, such as <|endoftext|>, that divides the text; may be given several times.
+        #[arg(long, value_name = "NAME")]
+        special: Vec<String>,
+        /// How a bpe cuts a text into words, which no token reaches over: gpt2, cl100k, llama3, qwen2 or o200k.
+        #[arg(long, value_name = "NAME", default_value = "gpt2", hide_default_value = true)]
+        pattern: String,
+        /// Every digit is a token of its own.
+        #[arg(long)]
+        split_digits: bool,
+        /// Tokens for runs of 2 to N blanks, as code is indented with.
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        blank_runs: usize,
+        /// A bpe of characters, with bytes for rare ones, instead of one of bytes.
+        #[arg(long)]
+        byte_fallback: bool,
         /// The tokenizer.json to write.
         #[arg(short, value_name = "FILE")]
         out: PathBuf,
@@ -204,7 +219,8 @@ pub enum Tokenizer {
     },
     /// Print the ids of a text.
     Encode {
-        /// A tokenizer.json, a directory that holds one, or a run.
+        /// A tokenizer.json, vocab.json (with its merges.txt), .tiktoken, SentencePiece .model or .gguf; a directory that
+        /// holds one; or a run.
         tokenizer: String,
         /// - reads it from standard input.
         text: String,
@@ -226,10 +242,21 @@ pub enum Tokenizer {
         #[arg(long)]
         json: bool,
     },
-    /// Say how a tokenizer does on a file: bytes a token, longest tokens, what it never uses.
+    /// Say what a tokenizer is: its kind, special tokens, longest entries; with a file or a text, how it does on it.
     Inspect {
         tokenizer: String,
-        file: PathBuf,
+        /// Files (or directories, globs, sample:NAME): bytes a token, what is common, what is never used.
+        #[arg(value_name = "FILE")]
+        files: Vec<String>,
+        /// The same as FILE.
+        #[arg(long, value_name = "FILE")]
+        data: Vec<String>,
+        /// The tokens of this text, and how each word was put together, merge by merge.
+        #[arg(long, value_name = "TEXT")]
+        text: Option<String>,
+        /// A second tokenizer to compare with.
+        #[arg(long, value_name = "TOKENIZER")]
+        with: Option<String>,
         /// Print one JSON object.
         #[arg(long)]
         json: bool,

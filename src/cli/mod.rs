@@ -11,6 +11,7 @@ mod dry_run;
 mod engine;
 mod follow;
 mod generate;
+mod inspect;
 mod out;
 mod runs;
 mod sample;

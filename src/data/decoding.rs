@@ -98,22 +98,39 @@ fn byte_level(token: &str) -> Vec<u8> {
 /// The character that stands for a byte in byte-level vocabularies: printable Latin-1 for itself, the other 68
 /// from U+0100 on, in order (GPT-2, Radford et al. 2019, `encoder.py`).
 pub fn char_of(byte: u8) -> char {
-    if printable(byte) {
-        return char::from(byte);
-    }
-    let before = (0..byte).filter(|b| !printable(*b)).count() as u32;
-    char::from_u32(0x100 + before).unwrap_or('\u{fffd}')
+    ALPHABET[usize::from(byte)]
 }
 
-fn byte_of(c: char) -> Option<u8> {
+const ALPHABET: [char; 256] = alphabet();
+
+const fn alphabet() -> [char; 256] {
+    let mut out = ['\0'; 256];
+    let (mut byte, mut beyond) = (0, 0x100);
+    while byte < 256 {
+        out[byte] = if printable(byte as u8) {
+            byte as u8 as char
+        } else {
+            beyond += 1;
+            match char::from_u32(beyond - 1) {
+                Some(c) => c,
+                None => '\u{fffd}',
+            }
+        };
+        byte += 1;
+    }
+    out
+}
+
+/// The byte that a character of the byte alphabet stands for.
+pub fn byte_of(c: char) -> Option<u8> {
     match u32::from(c) {
         code @ 0..=0xff => u8::try_from(code).ok().filter(|b| printable(*b)),
-        code @ 0x100..=0x143 => (0..=255u8).filter(|b| !printable(*b)).nth(code as usize - 0x100),
+        0x100..=0x143 => ALPHABET.iter().position(|a| *a == c).and_then(|b| u8::try_from(b).ok()),
         _ => None,
     }
 }
 
-fn printable(byte: u8) -> bool {
+const fn printable(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff)
 }
 

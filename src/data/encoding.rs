@@ -1,6 +1,7 @@
 //! How a long text may be encoded piece by piece, or by a table, with exactly the ids that the library gives.
 //! Deliberately not here: any tokenizer for which that is not certain; those are encoded by the library, whole.
 
+use super::patterns;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -17,14 +18,13 @@ pub enum Plan {
     Whole,
 }
 
-/// The expressions that cut words in Llama-3's and Qwen's vocabularies. Like GPT-2's own, which is built into
-/// `ByteLevel`, neither lets a match go on after a line feed that a visible character follows, nor looks from
-/// before one to what follows it: a run of blanks that ends in such a line feed is divided the same way at the
-/// end of a text, given that a visible character stands before the line feed (so that the run is that one).
-const LINEWISE: [&str; 2] = [
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-];
+/// Of the known expressions that cut words (`patterns`), none lets a match go on after a line feed that a visible ASCII
+/// character other than a slash follows, nor looks from before one to what follows it: a run of blanks that ends in
+/// such a line feed is divided the same way at the end of a text, given that a visible character stands before the
+/// line feed (so that the run is that one).
+fn is_linewise(regex: &Value) -> bool {
+    regex.as_str().is_some_and(|regex| patterns::name_of(regex).is_some())
+}
 
 /// The expression of a `char` tokenizer's pieces. It is written so that fancy-regex and Oniguruma, which the
 /// Python library uses, read it alike.
@@ -101,9 +101,7 @@ fn linewise(pre: &Value) -> bool {
     match pre["type"].as_str() {
         Some("ByteLevel") => pre["add_prefix_space"] == false,
         Some("Digits") => true,
-        Some("Split") => {
-            pre["invert"] == false && pre["behavior"] == "Isolated" && LINEWISE.iter().any(|known| pre["pattern"]["Regex"] == *known)
-        }
+        Some("Split") => pre["invert"] == false && pre["behavior"] == "Isolated" && is_linewise(&pre["pattern"]["Regex"]),
         Some("Sequence") => pre["pretokenizers"].as_array().is_some_and(|list| list.iter().all(linewise)),
         _ => false,
     }
@@ -134,7 +132,8 @@ pub fn pieces<'a>(text: &'a str, plan: &Plan, target: usize) -> impl Iterator<It
     })
 }
 
-/// The first place from `target` on that follows a line feed between two visible ASCII characters; else the end.
+/// The first place from `target` on that follows a line feed between two visible ASCII characters (the second no slash,
+/// which o200k's signs go on with); else the end.
 fn safe_cut(bytes: &[u8], target: usize) -> usize {
     let mut from = target;
     while from < bytes.len() {
@@ -142,7 +141,7 @@ fn safe_cut(bytes: &[u8], target: usize) -> usize {
             return bytes.len();
         };
         let visible = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_graphic);
-        if at > 0 && visible(at - 1) && visible(at + 1) {
+        if at > 0 && visible(at - 1) && visible(at + 1) && bytes[at + 1] != b'/' {
             return at + 1;
         }
         from = at + 1;

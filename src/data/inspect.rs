@@ -2,9 +2,11 @@
 //! Deliberately not here: any drawing of them, and the making of token streams for training (`stream`).
 
 use super::DataError;
+use super::formats::Document;
 use super::source::{self, Part, Source};
 use super::tokenizer::Tokenizer;
 use crate::report::{Monitor, Report};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How a tokenizer does on a text. Bytes and characters are the text's own.
@@ -45,8 +47,13 @@ const LISTED: usize = 20;
 /// How much of a text is tokenized at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Tokenizes the whole text of `sources` and counts. Stops between documents.
+/// Tokenizes the whole text of `sources` and counts. Stops between batches of documents.
 pub fn inspect(tokenizer: &Tokenizer, sources: &[Source], monitor: &dyn Monitor) -> Result<Inspection, DataError> {
+    count(tokenizer, sources, monitor).map(|(found, _)| found)
+}
+
+/// As [`inspect`], with how often each id stands in the text.
+pub fn count(tokenizer: &Tokenizer, sources: &[Source], monitor: &dyn Monitor) -> Result<(Inspection, Vec<u64>), DataError> {
     let mut counts = vec![0u64; tokenizer.vocab_size()];
     let mut found = Inspection { vocab: tokenizer.vocab_size() as u64, round_trip: true, ..Inspection::default() };
     let mark = tokenizer.end_of_text(None).and_then(|id| tokenizer.token(id));
@@ -54,29 +61,42 @@ pub fn inspect(tokenizer: &Tokenizer, sources: &[Source], monitor: &dyn Monitor)
         let bytes = source.open()?;
         let total = bytes.len() as u64;
         let before = found.bytes;
-        for document in source::documents(&bytes, Part::Whole, source, mark.as_deref())? {
-            if monitor.stopped() {
-                return Err(DataError::Stopped);
+        let mut documents = source::documents(&bytes, Part::Whole, source, mark.as_deref())?;
+        loop {
+            let batch = documents.by_ref().take(BATCH).collect::<Result<Vec<Document>, _>>()?;
+            if batch.is_empty() {
+                break;
             }
-            let document = document?;
-            for piece in tokenizer.pieces(&document.text, PIECE_BYTES) {
-                let ids = tokenizer
-                    .encode_text(piece)
-                    .map_err(|f| DataError::file(&source.name, format!("line {}: {}", document.line, f.what), f.remedy))?;
-                for id in &ids {
-                    if let Some(count) = counts.get_mut(*id as usize) {
-                        *count += 1;
-                    }
+            let pieces: Vec<(usize, &str)> = batch
+                .iter()
+                .flat_map(|document| tokenizer.pieces(&document.text, PIECE_BYTES).map(move |piece| (document.line, piece)))
+                .collect();
+            for pieces in pieces.chunks(PIECES) {
+                let encoded = pieces.par_iter().map(|(line, piece)| {
+                    let ids = tokenizer
+                        .encode_text(piece)
+                        .map_err(|f| DataError::file(&source.name, format!("line {line}: {}", f.what), f.remedy))?;
+                    let same = tokenizer.decode(&ids, false) == *piece;
+                    Ok((ids, same))
+                });
+                for result in encoded.collect::<Vec<Result<_, DataError>>>() {
+                    let (ids, same) = result?;
+                    found.tokens += ids.len() as u64;
+                    found.round_trip &= same;
+                    ids.iter().for_each(|id| counts[*id as usize] += 1);
                 }
-                found.tokens += ids.len() as u64;
-                found.round_trip = found.round_trip && tokenizer.decode(&ids, false) == piece;
+                if monitor.stopped() {
+                    return Err(DataError::Stopped);
+                }
             }
-            found.documents += 1;
-            found.bytes += document.text.len() as u64;
-            found.characters += document.text.chars().count() as u64;
+            for document in &batch {
+                found.documents += 1;
+                found.bytes += document.text.len() as u64;
+                found.characters += document.text.chars().count() as u64;
+            }
+            let done = (found.bytes - before).min(total);
+            monitor.report(Report::Progress { what: "counting tokens".into(), done, total: Some(total), unit: "bytes".into() });
         }
-        let done = (found.bytes - before).min(total);
-        monitor.report(Report::Progress { what: "counting tokens".into(), done, total: Some(total), unit: "bytes".into() });
     }
     let used = || counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(id, count)| (id as u32, *count));
     let id_exists = |id: &u32| tokenizer.token(*id).is_some() && !tokenizer.is_special(*id);
@@ -84,8 +104,12 @@ pub fn inspect(tokenizer: &Tokenizer, sources: &[Source], monitor: &dyn Monitor)
     found.used = used().count() as u64;
     found.frequent = largest(used());
     found.longest = largest(used().map(|(id, _)| (id, tokenizer.token_bytes(id).len() as u64)));
-    Ok(found)
+    Ok((found, counts))
 }
+
+/// Documents that are read at once, and pieces of them that are encoded at once.
+const BATCH: usize = 1024;
+const PIECES: usize = 512;
 
 /// The largest values first, equal ones by id.
 fn largest(items: impl Iterator<Item = (u32, u64)>) -> Vec<(u32, u64)> {

@@ -1,7 +1,9 @@
 //! Floor 1: text sources, rows and what they mean, tokenizers, token streams and batches.
 //! Deliberately not here: candle, and anything of the model.
 
+pub mod anatomy;
 pub mod batch;
+pub mod bpe;
 pub mod bytes;
 pub mod cache;
 pub mod clean;
@@ -11,6 +13,8 @@ pub mod facts;
 pub mod formats;
 pub mod fresh;
 pub mod inspect;
+pub mod loaders;
+pub mod patterns;
 pub mod sample;
 pub mod shape;
 pub mod source;

@@ -1,22 +1,21 @@
 //! Tokenizers in the format of the tokenizers library, whatever made them: text to ids, and ids to bytes and text.
 //! Deliberately not here: the making of new ones (`fresh`), and streams of tokens (`stream`).
 
-use super::bytes::Bytes;
 use super::decoding::{self, Rule};
 use super::encoding::{self, Plan};
-use super::fresh;
-use super::source::Source;
+use super::fresh::{self, Wish};
+use super::loaders::{self, Origin};
+use super::sample;
+use super::source::{self, Source};
 use super::{DataError, visible};
-use crate::recipe::TokenizerSection;
-use crate::report::Monitor;
+use crate::recipe::{Recipe, TokenizerSection};
+use crate::report::{Monitor, Silent};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Larger files are no tokenizer: the largest known vocabularies take about 35 MB.
-const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Larger ids are no vocabulary; a model's embedding has a row for each id.
 const MAX_VOCAB: usize = 1 << 24;
 /// Pieces of a long text that the library encodes at once; it keeps some 50 bytes a byte while it does.
@@ -37,6 +36,7 @@ struct Inner {
     hash: String,
     /// `tokenizer_config.json` beside the file that this was loaded from.
     config: Option<Value>,
+    origin: Origin,
     vocab_size: usize,
     rules: Vec<Rule>,
     plan: Plan,
@@ -55,29 +55,21 @@ pub struct EncodeFault {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, or the one in a model's directory. Truncation and padding that it asks for are
-    /// left out, since both would change training texts without a word.
+    /// Reads a tokenizer of any known format (`loaders`), or the one in a directory. Truncation and padding that a file
+    /// asks for are left out, since both would change training texts without a word.
     pub fn load(path: &Path) -> Result<Self, DataError> {
-        let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-        let meta = std::fs::metadata(&path).map_err(|e| DataError::io(&path, &e))?;
-        if meta.len() > MAX_FILE_BYTES {
-            return Err(DataError::file(&path, format!("{} bytes are too many for a tokenizer", meta.len()), "name a tokenizer.json"));
-        }
-        let bytes = Bytes::open(&path)?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|e| DataError::file(&path, format!("not UTF-8 at byte {}", e.valid_up_to()), "name a tokenizer.json"))?;
-        let config = path.parent().map(|dir| dir.join("tokenizer_config.json")).filter(|p| p.is_file());
-        let config = config.and_then(|p| Bytes::open(&p).ok()).and_then(|b| serde_json::from_slice::<Value>(&b).ok());
-        Self::parse(text, config.filter(Value::is_object))
-            .map_err(|what| DataError::file(&path, what, "name a tokenizer.json of the Hugging Face tokenizers library"))
+        let raw = loaders::read(path)?;
+        Self::parse(&raw.json, raw.config, raw.origin)
+            .map_err(|what| DataError::file(raw.path, what, "name a tokenizer.json of the Hugging Face tokenizers library"))
     }
 
     /// A tokenizer from the text of a `tokenizer.json`.
     pub fn from_json(text: &str) -> Result<Self, DataError> {
-        Self::parse(text, None).map_err(DataError::Other)
+        let origin = Origin { format: "tokenizer.json", notes: Vec::new() };
+        Self::parse(text, None, origin).map_err(DataError::Other)
     }
 
-    fn parse(text: &str, config: Option<Value>) -> Result<Self, String> {
+    fn parse(text: &str, config: Option<Value>, origin: Origin) -> Result<Self, String> {
         let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {}", visible(&e.to_string())))?;
         if !value["model"].is_object() {
             return Err("not a tokenizer: it has no “model” object".into());
@@ -100,7 +92,8 @@ impl Tokenizer {
             post_processes: library.get_post_processor().is_some(),
             hash: hex(&Sha256::digest(text.as_bytes())),
             json: text.to_owned(),
-            config,
+            config: config.filter(Value::is_object),
+            origin,
             library,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -116,7 +109,12 @@ impl Tokenizer {
         monitor: &dyn Monitor,
     ) -> Result<Self, DataError> {
         let special: Vec<&str> = end_of_text.into_iter().collect();
-        Self::from_json(&fresh::train(kind, vocab, &special, sources, monitor)?)
+        Self::make(&Wish::new(kind, vocab, &special), sources, monitor)
+    }
+
+    /// As [`Self::train`], with all that can be wished for.
+    pub fn make(wish: &Wish, sources: &[Source], monitor: &dyn Monitor) -> Result<Self, DataError> {
+        Self::from_json(&fresh::train(wish, sources, monitor)?)
     }
 
     /// Writes `tokenizer.json`, beside, synced and renamed.
@@ -260,9 +258,39 @@ impl Tokenizer {
         self.inner.config.as_ref()?["chat_template"].as_str()
     }
 
+    /// The library's own object, for what only it knows.
+    pub(super) fn library(&self) -> &tokenizers::Tokenizer {
+        &self.inner.library
+    }
+
+    /// The format that it was read from, and what had to be taken for granted.
+    pub fn origin(&self) -> &Origin {
+        &self.inner.origin
+    }
+
     /// How long texts are encoded, for tests and measurements.
     pub fn plan(&self) -> &Plan {
         &self.inner.plan
+    }
+}
+
+/// The prefix of a tokenizer that no file holds: `builtin:bytes`, `builtin:sample`.
+pub const BUILTIN: &str = "builtin:";
+
+/// A tokenizer by its file or directory in a project, or one that is built in: the 256 bytes, or the pieces that the
+/// sample's recipe learns.
+pub fn named(project: &Path, name: &str) -> Result<Tokenizer, DataError> {
+    match name.strip_prefix(BUILTIN) {
+        None => Tokenizer::load(&project.join(name)),
+        Some("bytes") => Tokenizer::train("byte", 0, Some("<|endoftext|>"), &[], &Silent),
+        Some("sample") => {
+            let recipe: Recipe = sample::recipe("sample").and_then(|text| toml::from_str(text).ok()).unwrap_or_default();
+            let (train, val) = source::of_recipe(&recipe.data, project)?;
+            of_recipe(&recipe.tokenizer, project, &train, &val, &Silent).map(|(tokenizer, _)| tokenizer)
+        }
+        Some(_) => {
+            Err(DataError::Other(format!("{}: no such tokenizer is built in; there are builtin:bytes and builtin:sample", visible(name))))
+        }
     }
 }
 
@@ -278,7 +306,8 @@ pub fn of_recipe(
     let name = section.end_of_text.as_deref();
     let Some(path) = &section.path else {
         let sources: Vec<Source> = if section.kind == "char" { [train, val].concat() } else { train.to_vec() };
-        let tokenizer = Tokenizer::train(&section.kind, section.vocab, name, &sources, monitor)?;
+        let special: Vec<&str> = name.into_iter().collect();
+        let tokenizer = Tokenizer::make(&Wish::of(section, &special), &sources, monitor)?;
         let end = name.and_then(|name| tokenizer.token_id(name));
         return Ok((tokenizer, end));
     };

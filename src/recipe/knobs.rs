@@ -115,7 +115,26 @@ pub const KNOBS: &[Knob] = &[
         "What a token is in a new tokenizer: a character, a byte, or a learned piece.",
     ),
     int("tokenizer.vocab", 2, 1_000_000, "512", "How many tokens a bpe tokenizer learns."),
-    other("tokenizer.path", Range::Path, "", "An existing tokenizer.json, used as it is instead of a new one."),
+    other(
+        "tokenizer.pattern",
+        Range::Choice(&["gpt2", "cl100k", "llama3", "qwen2", "o200k"]),
+        "\"gpt2\"",
+        "How a bpe cuts a text into words, which no token reaches over.",
+    ),
+    other("tokenizer.split_digits", Range::Bool, "false", "Whether a bpe keeps every digit a token of its own."),
+    int("tokenizer.blank_runs", 0, 64, "0", "A bpe gets tokens for runs of 2 to so many blanks, as code is indented with; 0 for none."),
+    other(
+        "tokenizer.byte_fallback",
+        Range::Bool,
+        "false",
+        "Whether a bpe is made of characters, with bytes for rare ones, instead of bytes.",
+    ),
+    other(
+        "tokenizer.path",
+        Range::Path,
+        "",
+        "An existing tokenizer, used as it is instead of a new one: tokenizer.json, vocab.json, .tiktoken, .model or .gguf.",
+    ),
     other(
         "tokenizer.end_of_text",
         Range::Text,

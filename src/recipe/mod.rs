@@ -59,7 +59,15 @@ pub struct TokenizerSection {
     pub kind: String,
     /// Of a `bpe`.
     pub vocab: usize,
-    /// An existing `tokenizer.json`, used as it is.
+    /// How a `bpe` cuts words: `gpt2`, `cl100k`, `llama3`, `qwen2`, `o200k`.
+    pub pattern: String,
+    /// A `bpe` never joins digits.
+    pub split_digits: bool,
+    /// A `bpe` has tokens for runs of blanks of 2 to this many; 0 for none.
+    pub blank_runs: usize,
+    /// A `bpe` of characters, with bytes for rare ones, instead of one of bytes.
+    pub byte_fallback: bool,
+    /// An existing tokenizer's file, used as it is.
     pub path: Option<String>,
     /// Added at the end of every document; in the vocabulary of a new tokenizer, looked up in an existing one.
     pub end_of_text: Option<String>,
@@ -181,7 +189,16 @@ impl Default for ModelSection {
 
 impl Default for TokenizerSection {
     fn default() -> Self {
-        Self { kind: "char".into(), vocab: 512, path: None, end_of_text: None }
+        Self {
+            kind: "char".into(),
+            vocab: 512,
+            pattern: "gpt2".into(),
+            split_digits: false,
+            blank_runs: 0,
+            byte_fallback: false,
+            path: None,
+            end_of_text: None,
+        }
     }
 }
 

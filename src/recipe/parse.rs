@@ -86,6 +86,19 @@ impl Recipe {
                 format!("{} is too small for bpe: it starts from the 256 bytes; use 257 or more", self.tokenizer.vocab),
             );
         }
+        let t = &self.tokenizer;
+        if t.path.is_none() && t.blank_runs == 1 {
+            wrong("tokenizer.blank_runs", "1 is no run; use 2 or more, or 0 for none".into());
+        }
+        let of_bpe = [
+            ("pattern", t.pattern != "gpt2"),
+            ("split_digits", t.split_digits),
+            ("blank_runs", t.blank_runs > 0),
+            ("byte_fallback", t.byte_fallback),
+        ];
+        for (key, _) in of_bpe.iter().filter(|(_, given)| *given && t.path.is_none() && t.kind != "bpe") {
+            wrong(&format!("tokenizer.{key}"), format!("is of a bpe, and tokenizer.kind is {}; leave it out", t.kind));
+        }
         if let Some(min_lr) = self.optim.min_lr
             && min_lr > self.optim.lr
         {

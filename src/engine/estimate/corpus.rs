@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::data::DataError;
+use crate::data::fresh::Wish;
 use crate::data::source::{self, Part, Source};
 use crate::data::tokenizer::Tokenizer;
 use crate::recipe::Recipe;
@@ -47,7 +48,7 @@ impl Corpus {
         let text = Text::read(&train, end.as_deref())?;
         let special = usize::from(end.is_some());
         let trains = own.is_none() && t.kind == "bpe" && text.whole() && text.size <= TRAINED;
-        let own = if trains { Some(Tokenizer::train("bpe", t.vocab, name, &train, &Silent)?) } else { own };
+        let own = if trains { Some(Tokenizer::make(&Wish::of(t, &Vec::from_iter(name)), &train, &Silent)?) } else { own };
         let val_text = Text::read(&val, end.as_deref())?;
         let (vocab, per_byte) = match (&own, t.kind.as_str()) {
             (Some(own), _) => (own.vocab_size(), text.per_byte(own)?),

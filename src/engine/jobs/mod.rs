@@ -3,6 +3,7 @@
 
 mod bench;
 mod clean;
+mod count;
 mod estimate;
 mod generate;
 mod inspect;
@@ -21,7 +22,7 @@ use super::models::Models;
 use crate::report::Monitor;
 
 /// Every job. A new one is a file beside these and a line here.
-pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, estimate::JOB, score::JOB, bench::JOB, inspect::JOB, clean::JOB];
+pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, count::JOB, estimate::JOB, score::JOB, bench::JOB, inspect::JOB, clean::JOB];
 
 pub use bench::BenchSpec;
 pub use clean::problem as clean_problem;

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Cx, Done, Fault, JobKind, Lane, params};
-use crate::data::{source, tokenizer::Tokenizer};
+use crate::data::fresh::Wish;
+use crate::data::{DataError, source, tokenizer::Tokenizer};
 use crate::report::Report;
 use crate::spec::TokenizerSpec;
 
@@ -36,7 +37,17 @@ pub fn problem(spec: &TokenizerSpec) -> Option<String> {
     if spec.kind == "bpe" && !(257..=1_000_000).contains(&spec.vocab) {
         return Some(format!("vocab {} is out of range; a bpe tokenizer has 257 to 1000000 tokens", spec.vocab));
     }
+    let special: Vec<&str> = spec.special.iter().map(String::as_str).collect();
+    if let Some(problem) = wish(spec, &special).problem() {
+        return Some(problem);
+    }
     spec.out.as_os_str().is_empty().then(|| "no file to write the tokenizer to; name one".into())
+}
+
+fn wish<'a>(spec: &'a TokenizerSpec, special: &'a [&'a str]) -> Wish<'a> {
+    let usual = Wish::new(&spec.kind, spec.vocab, special);
+    let pattern = if spec.pattern.is_empty() { usual.pattern } else { &spec.pattern };
+    Wish { pattern, split_digits: spec.split_digits, blank_runs: spec.blank_runs, byte_fallback: spec.byte_fallback, ..usual }
 }
 
 fn run(cx: &Cx) -> Result<Done, Fault> {
@@ -48,10 +59,11 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     }
     let entries: Vec<String> = spec.files.iter().map(|f| f.to_string_lossy().into_owned()).collect();
     let sources = source::expand(&entries, "text", cx.project)?;
-    let tokenizer = Tokenizer::train(&spec.kind, spec.vocab, None, &sources, cx.monitor)?;
-    if cx.monitor.stopped() {
-        return Ok(Done::new(true, "stopped; nothing was written"));
-    }
+    let special: Vec<&str> = spec.special.iter().map(String::as_str).collect();
+    let tokenizer = match Tokenizer::make(&wish(&spec, &special), &sources, cx.monitor) {
+        Err(DataError::Stopped) => return Ok(Done::new(true, "stopped; nothing was written")),
+        other => other?,
+    };
     tokenizer.save(&out)?;
     cx.monitor.report(Report::Artifact { kind: "tokenizer".into(), path: out, step: None });
     let reached = tokenizer.vocab_size();

@@ -393,6 +393,8 @@ pub struct Engine {
 pub enum BenchWhat {
     /// Time the training step of a decoder of this shape.
     Train(BenchTrain),
+    /// Time the encoding of a text with all cores.
+    Tokenizer(super::bench_tokenizer::Args),
     /// Drive the workbench in a terminal of its own and measure it.
     Screen(super::bench_screen::Args),
 }

@@ -5,6 +5,7 @@ mod args;
 mod attach;
 mod bench;
 mod bench_screen;
+mod bench_tokenizer;
 mod data;
 mod doctor;
 mod dry_run;
@@ -138,6 +139,7 @@ fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
         Some(Command::Sample { what }) => sample::run(&place, what),
         Some(Command::Engine(a)) => engine::run(a, place.settings(true)),
         Some(Command::Bench { what: BenchWhat::Train(a) }) => bench::train(&place, a),
+        Some(Command::Bench { what: BenchWhat::Tokenizer(a) }) => bench_tokenizer::run(&place.project, a),
         Some(Command::Bench { what: BenchWhat::Screen(a) }) => bench_screen::run(a),
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn load(project: &Path, name: &str) -> Result<Tokenizer, Failure> {
         run.path.join("tokenizer.json")
     } else {
         return Err(Failure::Failed(format!(
-            "{}: no such file, directory or run; name a tokenizer's file, a directory that holds one, or a run",
+            "{}: no such file, directory or run; name a tokenizer.json or another tokenizer's file, a directory that holds one, or a run",
             visible(name, false)
         )));
     };

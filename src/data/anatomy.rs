@@ -42,6 +42,8 @@ const LENGTHS: usize = 16;
 pub struct Explained {
     pub tokenizer: Tokenizer,
     pub anatomy: Anatomy,
+    /// The bytes of each token, by id; none for ids that no token has.
+    bytes: Vec<Box<[u8]>>,
     merges: Merges,
 }
 
@@ -93,7 +95,18 @@ impl Explained {
     pub fn new(tokenizer: Tokenizer) -> Self {
         // A tokenizer was made from this text, so it is JSON.
         let json: Value = serde_json::from_str(tokenizer.json()).unwrap_or_default();
-        Self { anatomy: anatomy(&tokenizer, &json), merges: Merges::read(&tokenizer, &json["model"]), tokenizer }
+        let bytes: Vec<Box<[u8]>> = (0..tokenizer.vocab_size() as u32).map(|id| tokenizer.token_bytes(id).into()).collect();
+        Self { anatomy: anatomy(&tokenizer, &json, &bytes), merges: Merges::read(&tokenizer, &json["model"]), bytes, tokenizer }
+    }
+
+    /// The bytes that a token adds to a text; empty for an id that no token has.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(id as usize).map_or(&[], |b| b)
+    }
+
+    /// The ids that tokens have.
+    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.bytes.len() as u32).filter(|id| !self.bytes[*id as usize].is_empty())
     }
 
     /// The tokens of a text; what was wrong, in one line, where it cannot be encoded.
@@ -209,7 +222,7 @@ impl Merges {
     }
 }
 
-fn anatomy(tokenizer: &Tokenizer, json: &Value) -> Anatomy {
+fn anatomy(tokenizer: &Tokenizer, json: &Value, bytes: &[Box<[u8]>]) -> Anatomy {
     let model = &json["model"];
     let steps = |value: &Value, key: &str| -> Vec<Value> {
         match value[key].as_array() {
@@ -229,8 +242,8 @@ fn anatomy(tokenizer: &Tokenizer, json: &Value) -> Anatomy {
     }
     let mut longest: Vec<(u32, usize)> = Vec::new();
     let mut lengths = vec![0; LENGTHS];
-    for id in 0..tokenizer.vocab_size() as u32 {
-        let bytes = tokenizer.token_bytes(id).len();
+    for (id, bytes) in bytes.iter().map(|b| b.len()).enumerate() {
+        let id = id as u32;
         if bytes > 0 && !tokenizer.is_special(id) {
             lengths[bytes.min(LENGTHS) - 1] += 1;
             longest.push((id, bytes));
@@ -292,6 +305,31 @@ fn normalizer(step: &Value) -> String {
         "Precompiled" => "SentencePiece's table of characters".into(),
         "Strip" => "blanks at the ends dropped".into(),
         other => other.to_owned(),
+    }
+}
+
+/// What a token is written in: a script by its first letter, else what it is made of.
+pub fn script(bytes: &[u8]) -> &'static str {
+    let Ok(text) = std::str::from_utf8(bytes) else { return "bytes" };
+    match text.chars().find(|c| c.is_alphabetic()).map(u32::from) {
+        Some(0x0000..=0x024f | 0x1e00..=0x1eff) => "Latin",
+        Some(0x0370..=0x03ff | 0x1f00..=0x1fff) => "Greek",
+        Some(0x0400..=0x052f) => "Cyrillic",
+        Some(0x0530..=0x058f) => "Armenian",
+        Some(0x0590..=0x05ff) => "Hebrew",
+        Some(0x0600..=0x077f | 0xfb50..=0xfdff | 0xfe70..=0xfeff) => "Arabic",
+        Some(0x0900..=0x097f) => "Devanagari",
+        Some(0x0980..=0x0dff) => "Indic",
+        Some(0x0e00..=0x0e7f) => "Thai",
+        Some(0x10a0..=0x10ff) => "Georgian",
+        Some(0x1100..=0x11ff | 0xac00..=0xd7af | 0x3130..=0x318f) => "Hangul",
+        Some(0x3040..=0x30ff | 0x31f0..=0x31ff) => "Kana",
+        Some(0x2e80..=0x2fdf | 0x3400..=0x4dbf | 0x4e00..=0x9fff | 0xf900..=0xfaff | 0x2_0000..=0x3_ffff) => "Han",
+        Some(_) => "other",
+        None if text.chars().all(char::is_whitespace) => "blanks",
+        None if text.chars().any(char::is_numeric) => "digits",
+        None if text.is_ascii() => "signs",
+        None => "symbols",
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use super::shelf::Tokenizers;
 use super::widgets::grouped;
 use super::world::{Away, Ended, Estimate, Load, Loaded, RecipeText, Run};
 use crate::data::sample;
@@ -54,11 +55,12 @@ impl Loader {
 pub struct Worker {
     project: PathBuf,
     estimator: Estimator,
+    tokenizers: Tokenizers,
 }
 
 impl Worker {
     pub fn new(project: PathBuf) -> Self {
-        Self { project, estimator: Estimator::default() }
+        Self { project, estimator: Estimator::default(), tokenizers: Tokenizers::default() }
     }
 
     /// Answers a request, in several parts where the first can be shown long before the last.
@@ -80,6 +82,17 @@ impl Worker {
                 answer(Loaded::Estimate { ticket, result });
             }
             Load::Recipe { ticket, path } => answer(Loaded::Recipe { ticket, result: read_recipe(&self.project, &path) }),
+            Load::Tokenizers => answer(Loaded::Tokenizers(Tokenizers::list(&self.project))),
+            Load::Tokenizer { name, again } => {
+                if again {
+                    self.tokenizers.forget(&name);
+                }
+                let result = self.tokenizers.open(&self.project, &name);
+                answer(Loaded::Tokenizer { name, result });
+            }
+            Load::Cut { ticket, name, text } => {
+                answer(Loaded::Cut { ticket, result: self.tokenizers.cut(&self.project, &name, &text) });
+            }
             Load::Away { keep } => {
                 if let Some(away) = away(&self.project, keep) {
                     answer(Loaded::Away(away));

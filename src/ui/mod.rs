@@ -13,6 +13,7 @@ mod outlet;
 mod palette;
 pub mod pane;
 pub mod panes;
+mod shelf;
 pub mod shell;
 pub mod terminal;
 pub mod theme;

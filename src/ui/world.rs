@@ -4,6 +4,7 @@
 mod reduce;
 pub mod run;
 pub mod series;
+pub mod tokens;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -28,6 +29,12 @@ pub enum Load {
     Recipe { ticket: u64, path: PathBuf },
     /// What happened while nobody watched; told once unless it is kept.
     Away { keep: bool },
+    /// The tokenizers of the project.
+    Tokenizers,
+    /// A tokenizer, read again where `again`.
+    Tokenizer { name: String, again: bool },
+    /// A text as a tokenizer cuts it.
+    Cut { ticket: u64, name: String, text: String },
     /// Write text to a file of the project (a transcript, a recipe).
     Write { path: PathBuf, text: String },
 }
@@ -47,6 +54,15 @@ pub enum Loaded {
         result: Result<RecipeText, String>,
     },
     Away(Away),
+    Tokenizers(Vec<tokens::Listed>),
+    Tokenizer {
+        name: String,
+        result: Result<std::sync::Arc<crate::data::anatomy::Explained>, String>,
+    },
+    Cut {
+        ticket: u64,
+        result: Result<tokens::Cut, String>,
+    },
     Wrote(PathBuf),
     /// A request that could not be met, in one line that names the thing and the remedy.
     Failed {
@@ -102,6 +118,7 @@ pub struct World {
     pub runs_loaded: bool,
     pub estimates: BTreeMap<u64, Result<Estimate, String>>,
     pub recipes: BTreeMap<u64, Result<RecipeText, String>>,
+    pub shelf: tokens::Shelf,
     pub log: Vec<LogLine>,
     /// Grows with every change; a screen that has drawn this revision need not draw it again.
     pub revision: u64,

@@ -22,7 +22,8 @@ use super::models::Models;
 use crate::report::Monitor;
 
 /// Every job. A new one is a file beside these and a line here.
-pub const JOBS: &[JobKind] = &[train::JOB, generate::JOB, tokenizer::JOB, count::JOB, estimate::JOB, score::JOB, bench::JOB, inspect::JOB, clean::JOB];
+pub const JOBS: &[JobKind] =
+    &[train::JOB, generate::JOB, tokenizer::JOB, count::JOB, estimate::JOB, score::JOB, bench::JOB, inspect::JOB, clean::JOB];
 
 pub use bench::BenchSpec;
 pub use clean::problem as clean_problem;

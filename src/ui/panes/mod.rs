@@ -4,6 +4,7 @@
 pub mod chat;
 pub mod life;
 pub mod log;
+pub mod tokens;
 pub mod train;
 
 use super::pane::Pane;
@@ -13,6 +14,7 @@ type Make = fn() -> Box<dyn Pane>;
 /// How each pane is made, in the order of the tabs; the first is home.
 pub const PANES: &[Make] = &[
     || Box::new(life::Life::default()),
+    || Box::new(tokens::Tokens::new()),
     || Box::new(train::Train::default()),
     || Box::new(chat::Chat::new()),
     || Box::new(log::Log::default()),

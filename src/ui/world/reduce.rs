@@ -162,6 +162,9 @@ impl World {
                     self.say(None, away.since_ms, Level::Info, format!("while you were away: {line}"));
                 }
             }
+            Loaded::Tokenizers(list) => self.shelf.listed = Some(list),
+            Loaded::Tokenizer { name, result } => self.shelf.opened(name, result),
+            Loaded::Cut { ticket, result } => self.shelf.cut(ticket, result),
             Loaded::Wrote(path) => self.say(None, 0, Level::Info, format!("wrote {}", path.display())),
             Loaded::Failed { what, why } => {
                 if let Load::Run(name) = &what

@@ -258,15 +258,17 @@ fn bench_train_prints_the_keys_of_its_peer() {
     let shape = ["--vocab", "32", "--width", "16", "--heads", "2", "--layers", "1", "--context", "8", "--batch", "2", "--steps", "3"];
     let line = run(dir.path(), &[&["bench", "train", "--json"][..], &shape].concat()).good().out;
     let figures: serde_json::Map<String, Value> = serde_json::from_str(line.trim()).unwrap();
-    assert_eq!(
-        figures.keys().collect::<Vec<_>>(),
-        ["peer", "threads", "parameters", "step_ms", "tokens_per_s", "peak_rss_mb", "precision", "model_tflops"]
-    );
+    let peers = ["peer", "threads", "parameters", "step_ms", "tokens_per_s", "peak_rss_mb"];
+    let own = ["precision", "lanes", "model_tflops", "product_tflops", "share_of_product", "phases", "ops"];
+    assert_eq!(figures.keys().collect::<Vec<_>>(), [&peers[..], &own[..]].concat());
+    let ops: Vec<&str> = figures["ops"].as_array().unwrap().iter().map(|op| op["op"].as_str().unwrap()).collect();
+    assert!(["linear", "attention", "cross_entropy", "rms_norm"].iter().all(|op| ops.contains(op)), "{ops:?}");
     // Embedding and head 2 × 32 × 16, attention 4 × 16 × 16, ffn 3 × 16 × 40, norms 3 × 16.
     assert_eq!(figures["parameters"], 2 * 32 * 16 + 4 * 16 * 16 + 3 * 16 * 40 + 3 * 16);
     assert!(figures["step_ms"].as_f64().unwrap() > 0.0);
     let words = run(dir.path(), &[&["bench", "train"][..], &shape].concat()).good().out;
     assert!(words.lines().any(|l| l.starts_with("parameters  ") && l.ends_with(" 4,016")), "{words}");
+    assert!(words.lines().any(|l| l.starts_with("linear  ") && l.ends_with(" %")) && words.contains("\nms of a step"), "{words}");
 }
 
 #[test]

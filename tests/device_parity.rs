@@ -213,7 +213,7 @@ fn trained(decoder: &Decoder, rule: Rule) -> (Vec<f64>, Vec<f64>) {
             total += numbers(&loss.detach())[0];
             let mut store = backward(&loss).unwrap();
             let grads: Vec<Tensor> = decoder.params().iter().map(|p| store.remove(&p.var).unwrap().detach()).collect();
-            if micro == 0 { sum.begin(&grads).unwrap() } else { sum.add(&grads).unwrap() }
+            sum.add(grads).unwrap();
         }
         let grads = sum.take();
         let scale = clip_scale(global_norm(&grads).unwrap(), 1.0);

@@ -205,18 +205,18 @@ fn cross_entropy_with_weights_and_ignored_rows() {
     let v = vars(&[&[6, 5], &[11, 5]]);
     let targets = Tensor::new(&[3u32, 0, 10, 7, 7, 1], &Device::Cpu).unwrap();
     let weights = Tensor::new(&[1f32, 0.5, 0.0, 2.0, 1.0, 0.0], &Device::Cpu).unwrap();
-    let fused = || ops::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap();
+    let fused = || ops::cross_entropy(Graph::new(), &v[0], &v[1], &targets, &weights).unwrap();
     same("cross_entropy", &fused(), &composed::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap());
     check("cross_entropy", &v, || (fused() * 0.7).unwrap());
     check("cross_entropy, composed", &v, || composed::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap());
     // A target beyond the vocabulary is an error where it counts, and nothing where it does not.
     let beyond = Tensor::new(&[3u32, 0, 999, 7, 7, 1], &Device::Cpu).unwrap();
     assert_eq!(
-        ops::cross_entropy(&v[0], &v[1], &beyond, &weights).unwrap().to_scalar::<f64>().unwrap(),
+        ops::cross_entropy(Graph::new(), &v[0], &v[1], &beyond, &weights).unwrap().to_scalar::<f64>().unwrap(),
         fused().to_scalar::<f64>().unwrap()
     );
     let ones = Tensor::ones(6, DType::F32, &Device::Cpu).unwrap();
-    assert!(ops::cross_entropy(&v[0], &v[1], &beyond, &ones).unwrap_err().to_string().contains("999"));
+    assert!(ops::cross_entropy(Graph::new(), &v[0], &v[1], &beyond, &ones).unwrap_err().to_string().contains("999"));
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn cross_entropy_in_several_chunks_equals_one() {
     let targets: Vec<u32> = (0..700).map(|i| i * 13 % 1000).collect();
     let targets = Tensor::from_vec(targets, 700, &Device::Cpu).unwrap();
     let weights = Tensor::ones(700, DType::F32, &Device::Cpu).unwrap();
-    check("cross_entropy, chunked", &v, || ops::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap());
-    let a = ops::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap();
+    check("cross_entropy, chunked", &v, || ops::cross_entropy(Graph::new(), &v[0], &v[1], &targets, &weights).unwrap());
+    let a = ops::cross_entropy(Graph::new(), &v[0], &v[1], &targets, &weights).unwrap();
     let b = composed::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap();
     let (ga, gb) = (a.backward().unwrap(), b.backward().unwrap());
     assert!(((a - b).unwrap().to_scalar::<f64>().unwrap()).abs() < 1e-8);

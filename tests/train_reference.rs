@@ -54,14 +54,14 @@ fn load(path: &Path) -> Decoder {
 /// Loss and gradients of a step, summed over its micro-batches as the loop does it.
 fn gradients(decoder: &Decoder, step: &[Batch]) -> (f64, Vec<Tensor>) {
     let (mut loss, mut sum) = (0.0, Accumulator::default());
-    for (i, batch) in step.iter().enumerate() {
+    for batch in step {
         let inputs = Inputs::new(&batch.sequences, decoder.device()).unwrap();
         let hidden = decoder.hidden(&inputs.ids, &mut Pass::default()).unwrap();
         let share = (decoder.loss_sum(&hidden, &inputs.targets, &inputs.weights).unwrap() / batch.denominator).unwrap();
         loss += f64::from(share.to_scalar::<f32>().unwrap());
         let mut store = backward(&share).unwrap();
         let grads: Vec<Tensor> = decoder.params().iter().map(|p| store.remove(p.var.as_tensor()).unwrap().detach()).collect();
-        if i == 0 { sum.begin(&grads).unwrap() } else { sum.add(&grads).unwrap() }
+        sum.add(grads).unwrap();
     }
     (loss, sum.take())
 }

@@ -93,11 +93,7 @@ pub fn describe() -> Vec<(&'static str, serde_json::Value)> {
     facts
 }
 
-/// Threads that compute on the CPU.
-pub fn threads() -> usize {
-    let wanted = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
-    wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
-}
+pub use crate::train::lanes::threads;
 
 #[cfg(test)]
 mod tests {

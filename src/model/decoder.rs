@@ -4,7 +4,7 @@
 pub use super::cache::Cache;
 use super::config::{Config, Family};
 use super::linear::Linear;
-use super::ops::{self, Graph};
+use super::ops::{self, Graph, OpTimes, Tapes};
 use super::params::{self, Param};
 use super::{ModelError, memory};
 use crate::rng::Stream;
@@ -21,6 +21,8 @@ pub struct Decoder {
     bf16: bool,
     /// Whether fused ops are left alone.
     composed: bool,
+    /// Where `gradients` finds what the passes recorded.
+    tapes: Option<Tapes>,
 }
 
 /// Everything about one forward pass that is not weights. `Pass::default()` is a plain full forward.
@@ -31,6 +33,7 @@ pub struct Pass<'a> {
     pub dropout: Option<&'a mut Stream>,
 }
 
+#[derive(Clone)]
 struct Weights {
     /// (vocab, width).
     tokens: Tensor,
@@ -42,6 +45,7 @@ struct Weights {
     head: Tensor,
 }
 
+#[derive(Clone)]
 struct Block {
     norm1: Norm,
     attention: Projections,
@@ -50,6 +54,7 @@ struct Block {
     ffn: Ffn,
 }
 
+#[derive(Clone)]
 enum Projections {
     Apart {
         q: Linear,
@@ -62,11 +67,13 @@ enum Projections {
     Packed(Linear),
 }
 
+#[derive(Clone)]
 enum Ffn {
     SwiGlu { gate: Linear, up: Linear, down: Linear },
     Gelu { up: Linear, down: Linear },
 }
 
+#[derive(Clone)]
 struct Norm {
     weight: Tensor,
     /// With a bias it is LayerNorm, without RMSNorm.
@@ -100,7 +107,7 @@ impl Decoder {
         };
         let (device, dtype) = (first.var.device().clone(), first.var.dtype());
         let weights = Weights::new(&config, params.iter().map(|p| p.var.as_tensor().clone()).collect())?;
-        Ok(Self { config, params, weights, device, dtype, bf16: false, composed: false })
+        Ok(Self { config, params, weights, device, dtype, bf16: false, composed: false, tapes: None })
     }
 
     pub fn config(&self) -> &Config {
@@ -185,8 +192,46 @@ impl Decoder {
             )));
         }
         let hidden = self.for_products(&hidden.reshape((batch * time, width))?)?;
-        let loss = if self.composes() { ops::composed::cross_entropy } else { ops::cross_entropy };
-        Ok(loss(&hidden, &self.weights.head, &targets.flatten_all()?, &weights.flatten_all()?)?)
+        Ok(ops::cross_entropy(self.graph(false), &hidden, &self.weights.head, &targets.flatten_all()?, &weights.flatten_all()?)?)
+    }
+
+    /// The same decoder, weights shared, whose gradients go to `hand`: see `hand_gradients`.
+    pub fn lane(&self, hand: ops::Hand) -> Decoder {
+        let tapes = Some(Tapes::handing(hand));
+        Decoder {
+            params: self.params.clone(),
+            config: self.config.clone(),
+            weights: self.weights.clone(),
+            device: self.device.clone(),
+            tapes,
+            ..*self
+        }
+    }
+    /// What a lane's fused ops took since it was last asked.
+    pub fn op_times(&self) -> OpTimes {
+        self.tapes.as_ref().map(Tapes::take_times).unwrap_or_default()
+    }
+    /// Of a lane: gives each parameter's gradient away as soon as it is known, once for each that the loss depends on.
+    pub fn hand_gradients(&self, loss: &Tensor) -> Result<(), ModelError> {
+        let Some(tapes) = &self.tapes else { return Err(ModelError::Config("only a lane hands gradients on".into())) };
+        let mut grads = tapes.backward(loss)?;
+        for var in self.params.iter().map(|p| p.var.as_tensor()) {
+            if let Some(grad) = grads.take(var)? {
+                tapes.hand(var, grad)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradient of a loss for every parameter, in their order.
+    ///
+    /// # Errors
+    /// A parameter that the loss does not depend on by ops that have a backward pass.
+    pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>, ModelError> {
+        let mut grads = backward(loss)?;
+        let take =
+            |param: &Param| grads.remove(param.var.as_tensor()).map(|g| g.detach()).ok_or_else(|| ModelError::no_gradient(&param.name));
+        self.params.iter().map(take).collect()
     }
 
     /// The same weights without a graph: for generation and evaluation. Shares storage, so it sees in-place updates.
@@ -199,6 +244,7 @@ impl Decoder {
             dtype: self.dtype,
             bf16: self.bf16,
             composed: self.composed,
+            tapes: None,
         }
     }
 
@@ -210,7 +256,7 @@ impl Decoder {
         match silent {
             _ if self.composes() => Graph::composed(),
             true => Graph::silent(),
-            false => Graph::new(),
+            false => self.tapes.as_ref().map_or_else(Graph::new, Graph::on),
         }
     }
     /// What products work on: bf16 in mixed precision.

@@ -23,3 +23,10 @@ pub enum ModelError {
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }
+
+impl ModelError {
+    /// A parameter that a loss does not reach.
+    pub fn no_gradient(name: &str) -> Self {
+        Self::Config(format!("{name} got no gradient: an operation of the model has no backward"))
+    }
+}

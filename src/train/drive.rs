@@ -4,21 +4,26 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
 use super::follow::Following;
+use super::gather::Gather;
+use super::lanes::{self, Lanes};
 use super::measure::{self, Memory, Phase, Phases};
 use super::objective::pretrain::scalar;
 use super::objective::{self, Context, Flow, Objective, StepStats};
 use super::optim::{self, Accumulator, Optimizer};
+use super::pages;
 use super::precision::Precision;
 use super::prepare::{self, Material};
 use super::schedule::Schedule;
 use crate::data::stream::Splits;
 use crate::data::tokenizer::Tokenizer;
-use crate::model::decoder::{Decoder, Pass, backward};
+use crate::model::ModelError;
+use crate::model::decoder::{Decoder, Pass};
 use crate::recipe::Recipe;
 use crate::report::{JobState, Level, Monitor, Report, SCHEMA, Signal, Values};
 use crate::rng::Stream;
@@ -101,12 +106,18 @@ pub struct Trainer<'a> {
     fingerprint: String,
     device: Device,
     optimizer: Optimizer,
-    precision: Precision,
+    pub(super) precision: Precision,
     schedule: Schedule,
     steps: u64,
     tokens: u64,
     dropout: Stream,
+    lanes: Lanes,
+    /// The decoder, once for each lane.
+    pub(super) twins: Vec<Decoder>,
+    gather: Arc<Gather>,
     accumulator: Accumulator,
+    /// The last field but for plain numbers: it gives back what the others freed.
+    _pages: pages::Kept,
     memory: Memory,
     /// The newest checkpoint that is whole.
     saved: Option<(u64, PathBuf)>,
@@ -201,7 +212,7 @@ fn name_hint(recipe: &Recipe) -> String {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(
+    pub(super) fn new(
         run: RunDir,
         lock: Lock,
         material: Material,
@@ -221,6 +232,10 @@ impl<'a> Trainer<'a> {
             (step, tokens) = (state.step, state.tokens);
             saved = Some((found.step, found.path));
         }
+        let flops = decoder.config().flops_per_token() * (recipe.optim.batch * decoder.config().context) as f64;
+        let lanes = Lanes::new(&device, lanes::threads(), recipe.optim.batch, flops);
+        let gather = Gather::new(lanes.count());
+        let twins = (0..lanes.count()).map(|lane| decoder.lane(gather.hand(lane))).collect();
         let log = RunLog::open(&run, lock)?;
         let resumed = log.seq() > 0;
         if resumed {
@@ -252,7 +267,11 @@ impl<'a> Trainer<'a> {
             steps,
             tokens,
             dropout,
+            lanes,
+            twins,
+            gather,
             accumulator: Accumulator::default(),
+            _pages: pages::Kept::new(),
             saved,
             paused: false,
             evaluated: false,
@@ -436,43 +455,55 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Forward, loss and backward of every micro-batch: the summed loss, the summed gradients in the order of the
-    /// parameters, and the tokens.
-    fn gradients<O: Objective>(
-        &mut self,
-        objective: &O,
-        batches: &[O::Batch],
-        phases: &mut Phases,
-    ) -> Result<(f64, Vec<Tensor>, u64), TrainError> {
-        let (mut loss, mut tokens, mut grads) = (0.0, 0, Vec::new());
+    /// Forward, loss and backward of every micro-batch, each cut for the lanes.
+    fn gradients<O: Objective>(&mut self, objective: &O, batches: &[O::Batch], phases: &mut Phases) -> Result<Gradients, TrainError> {
+        let (mut loss, mut tokens, mut grads, mut norm) = (0.0, 0, Vec::new(), 0.0);
         let drops = self.decoder.config().dropout > 0.0;
-        for (i, batch) in batches.iter().enumerate() {
-            // What is in the sum already need not stand beside what comes.
-            grads.clear();
-            let mut pass = Pass { dropout: drops.then_some(&mut self.dropout), ..Pass::default() };
-            let share = objective.loss(&self.decoder, batch, &mut pass, phases)?;
-            loss += scalar(&share.loss)?;
-            tokens += share.tokens;
-            let mut store = backward(&share.loss)?;
-            for param in self.decoder.params() {
-                let grad = store.remove(param.var.as_tensor()).ok_or_else(|| {
-                    TrainError::Other(format!("{} got no gradient: an operation of the model has no backward", param.name))
-                })?;
-                grads.push(grad.detach());
+        for batch in batches {
+            let parts = objective.parts(batch, self.lanes.count());
+            // Each lane's masks come from a stream of its own, all of which follow from the run's one.
+            let stream = |_| drops.then(|| Stream::new(self.dropout.next_u64(), "dropout in a lane"));
+            let streams: Vec<_> = (0..parts.len()).map(stream).collect();
+            let parts = parts.into_iter().zip(&self.twins).zip(streams);
+            let parts = parts.map(|((part, decoder), dropout)| (part, decoder, dropout, phases.fork())).collect();
+            let shares = self.lanes.run(parts, |(part, decoder, mut dropout, mut phases): (O::Batch, &Decoder, Option<Stream>, Phases)| {
+                let mut pass = Pass { dropout: dropout.as_mut(), ..Pass::default() };
+                let share = objective.loss(decoder, &part, &mut pass, &mut phases)?;
+                let loss = scalar(&share.loss)?;
+                decoder.hand_gradients(&share.loss)?;
+                phases.mark(Phase::Backward)?;
+                Ok::<_, TrainError>((loss, share.tokens, phases))
+            });
+            let shares = shares.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let mut forks = Vec::with_capacity(shares.len());
+            for (part, count, fork) in shares {
+                loss += part;
+                tokens += count;
+                forks.push(fork);
             }
+            let params = self.decoder.params();
+            let found = self.gather.take(params.iter().map(|p| p.var.as_tensor())).map_err(ModelError::from)?;
+            let found = found.into_iter().zip(params).map(|(found, param)| found.ok_or_else(|| ModelError::no_gradient(&param.name)));
+            let (all, squares): (Vec<Tensor>, Vec<Option<f64>>) = found.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
             if batches.len() > 1 {
-                if i == 0 { self.accumulator.begin(&grads)? } else { self.accumulator.add(&grads)? }
+                self.accumulator.add(all)?;
+            } else {
+                let sum: Option<f64> = squares.into_iter().sum();
+                norm = sum.map_or_else(|| optim::global_norm(&all), |sum| Ok(sum.sqrt()))?;
+                grads = all;
             }
+            phases.join(&forks);
             phases.mark(Phase::Backward)?;
         }
         if batches.len() > 1 {
             grads = self.accumulator.take();
+            norm = optim::global_norm(&grads)?;
         }
-        Ok((loss, grads, tokens))
+        Ok(Gradients { loss, grads, norm, tokens })
     }
 
     /// One step: the loss before it, and everything that is measured.
-    fn advance<O: Objective>(&mut self, keep: &mut Keep<O>) -> Result<Flow, TrainError> {
+    pub(super) fn advance<O: Objective>(&mut self, keep: &mut Keep<O>) -> Result<Flow, TrainError> {
         let start = Instant::now();
         let mut phases = Phases::begin(&self.device, self.step);
         if keep.pending.is_empty() {
@@ -480,8 +511,7 @@ impl<'a> Trainer<'a> {
             keep.pending.extend(keep.objective.collect(&self.context(&decoder))?);
         }
         let Some(batches) = keep.pending.pop_front() else { return Ok(Flow::Finish) };
-        let (loss, grads, tokens) = self.gradients(&keep.objective, &batches, &mut phases)?;
-        let norm = optim::global_norm(&grads)?;
+        let Gradients { loss, grads, norm, tokens } = self.gradients(&keep.objective, &batches, &mut phases)?;
         self.check_finite(loss, norm)?;
         let lr = self.schedule.at(self.step);
         let scale = optim::clip_scale(norm, self.recipe.optim.clip);
@@ -565,22 +595,35 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// What a step learned before its update: the summed loss, the gradients in the order of the parameters and the norm of
+/// all of them together, and the tokens that went through.
+struct Gradients {
+    loss: f64,
+    grads: Vec<Tensor>,
+    norm: f64,
+    tokens: u64,
+}
+
 /// The objective and what it has collected.
 pub(super) struct Keep<O: Objective> {
     objective: O,
     pending: VecDeque<Vec<O::Batch>>,
 }
 
+impl<O: Objective> Keep<O> {
+    /// Anew, or as a checkpoint holds it.
+    pub(super) fn of(trainer: &Trainer, state: Option<&State>) -> Result<Self, TrainError> {
+        let decoder = trainer.decoder.detached();
+        let objective = O::new(&trainer.context(&decoder), state.map(|s| s.objective_state.clone()))?;
+        let parsed = state.map(|state| serde_json::from_value(state.pending.clone())).transpose();
+        let pending = parsed.map_err(|e| TrainError::Other(format!("state.json: pending: {e}")))?.unwrap_or_default();
+        Ok(Self { objective, pending })
+    }
+}
+
 /// The loop, for one objective; `state` is what a checkpoint holds of it.
 pub(super) fn run<O: Objective>(trainer: &mut Trainer, state: Option<&State>) -> Result<Outcome, TrainError> {
-    let decoder = trainer.decoder.detached();
-    let objective = O::new(&trainer.context(&decoder), state.map(|s| s.objective_state.clone()))?;
-    let pending = match state {
-        Some(state) => serde_json::from_value(state.pending.clone()).map_err(|e| TrainError::Other(format!("state.json: pending: {e}")))?,
-        None => VecDeque::new(),
-    };
-    drop(decoder);
-    let mut keep = Keep { objective, pending };
+    let mut keep = Keep::<O>::of(trainer, state)?;
     let mut end = trainer.step >= trainer.steps;
     trainer.milestones(&keep, end)?;
     let mut stopped = false;

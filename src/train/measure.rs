@@ -1,7 +1,7 @@
 //! What a run measures of itself: the metrics and their meaning, the times of a step's phases, the memory in use.
 //! Deliberately not here: where the values go (`drive` reports them).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
@@ -26,6 +26,7 @@ const PHASE_METRICS: [&str; PHASES] = ["time/batch_ms", "time/forward_ms", "time
 const TIMED_EVERY: u64 = 16;
 
 /// The times of the phases of one step.
+#[derive(Clone)]
 pub struct Phases {
     device: Device,
     timed: bool,
@@ -51,6 +52,21 @@ impl Phases {
         self.ms[phase as usize] += now.duration_since(self.last).as_secs_f64() * 1e3;
         self.last = now;
         Ok(())
+    }
+
+    /// The same clock for work that goes on beside others'; `join` brings it back.
+    pub fn fork(&self) -> Self {
+        Self { ms: [0.0; PHASES], last: Instant::now(), ..self.clone() }
+    }
+
+    /// Adds the mean of what was done side by side. What the slowest took longer than that is counted by the next mark.
+    pub fn join(&mut self, forks: &[Self]) {
+        let count = forks.len().max(1) as f64;
+        for fork in forks {
+            let ms = fork.ms.iter().map(|ms| ms / count);
+            self.last += Duration::from_secs_f64(ms.clone().sum::<f64>() / 1e3);
+            self.ms.iter_mut().zip(ms).for_each(|(sum, ms)| *sum += ms);
+        }
     }
 
     /// Does something that belongs to no phase.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Storage, Tensor, Var};
 use rayon::prelude::*;
@@ -105,21 +105,25 @@ impl Optimizer {
     /// themselves are not touched.
     pub fn step(&mut self, grads: &[Tensor], lr: f64, scale: f64) -> Result<Change, TrainError> {
         self.updates += 1;
-        let (mut changed, mut size) = (0.0, 0.0);
-        for (slot, grad) in self.slots.iter_mut().zip(grads) {
-            let decay = if slot.decays { self.weight_decay } else { 0.0 };
-            let step = Step::new(self.rule, lr, scale, decay, self.updates);
+        let (rule, weight_decay, updates) = (self.rule, self.weight_decay, self.updates);
+        let one = |(slot, grad): (&mut Slot, &Tensor)| -> candle_core::Result<(f64, f64)> {
+            let step = Step::new(rule, lr, scale, if slot.decays { weight_decay } else { 0.0 }, updates);
             match &mut slot.moments {
                 Moments::Host(moments) => {
                     let pass = Pass { step, moments: RefCell::new(moments), sums: RefCell::new((0.0, 0.0)) };
-                    slot.var.as_tensor().inplace_op2(&grad.contiguous().map_err(model)?, &pass).map_err(model)?;
-                    let sums = pass.sums.into_inner();
-                    changed += sums.0;
-                    size += sums.1;
+                    slot.var.as_tensor().inplace_op2(&grad.contiguous()?, &pass)?;
+                    Ok(pass.sums.into_inner())
                 }
-                Moments::Device(moments) => step.composed(&slot.var, grad, moments).map_err(model)?,
+                Moments::Device(moments) => step.composed(&slot.var, grad, moments).map(|()| (0.0, 0.0)),
             }
+        };
+        let sums: Vec<(f64, f64)> = if shared_out(grads) {
+            self.slots.par_iter_mut().zip(grads).map(one).collect::<Result<_, _>>()
+        } else {
+            self.slots.iter_mut().zip(grads).map(one).collect::<Result<_, _>>()
         }
+        .map_err(model)?;
+        let (changed, size) = sums.iter().fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
         Ok(Change { ratio: if size > 0.0 { (changed / size).sqrt() } else { 0.0 } })
     }
 
@@ -253,25 +257,24 @@ impl InplaceOp2 for Pass<'_> {
                 let root = (1.0 / step.corrections[1].sqrt()) as f32;
                 let rate = (step.lr / step.corrections[0]) as f32;
                 let eps = eps as f32;
-                sweep(p, g, first, second, |p, g, m, v| {
+                sweep(p, g, first, second, move |p, g, m, v| {
                     let g = g * scale;
-                    *m = b1 * *m + c1 * g;
-                    *v = b2 * *v + c2 * g * g;
-                    p * keep - rate * *m / (v.sqrt() * root + eps)
+                    let (m, v) = (b1 * m + c1 * g, b2 * v + c2 * g * g);
+                    (p * keep - rate * m / (v.sqrt() * root + eps), m, v)
                 })
             }
             (Rule::Sgd { momentum }, [buffer]) => {
                 let (momentum, decay) = (momentum as f32, step.decay as f32);
                 let mut none = vec![0.0; buffer.len()];
-                sweep(p, g, buffer, &mut none, |p, g, m, _| {
-                    *m = momentum * *m + (g * scale + decay * p);
-                    p - lr * *m
+                sweep(p, g, buffer, &mut none, move |p, g, m, v| {
+                    let m = momentum * m + (g * scale + decay * p);
+                    (p - lr * m, m, v)
                 })
             }
             (Rule::Sgd { .. }, _) => {
                 let decay = step.decay as f32;
                 let (mut none, mut no_more) = (vec![0.0; p.len()], vec![0.0; p.len()]);
-                sweep(p, g, &mut none, &mut no_more, |p, g, _, _| p - lr * (g * scale + decay * p))
+                sweep(p, g, &mut none, &mut no_more, move |p, g, m, v| (p - lr * (g * scale + decay * p), m, v))
             }
             _ => candle_core::bail!("the moments do not fit the rule"),
         };
@@ -282,26 +285,29 @@ impl InplaceOp2 for Pass<'_> {
 /// A piece of a parameter and its gradient, and of its two moments.
 type Piece<'a> = ((&'a mut [f32], &'a [f32]), (&'a mut [f32], &'a mut [f32]));
 
-/// Replaces every `p` by `rule(p, g, &mut m, &mut v)`, on all threads where it is worth it. Returns the sums of the
-/// squares of the changes and of the old values.
-fn sweep(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], rule: impl Fn(f32, f32, &mut f32, &mut f32) -> f32 + Sync) -> (f64, f64) {
-    let piece = |((p, g), (m, v)): Piece| {
+/// Replaces every (p, m, v) by `rule(p, g, m, v)`, on all threads where it is worth it. Returns the sums of the squares
+/// of the changes and of the old values. The rule is a copy with its constants, so that the compiler makes vectors of it.
+fn sweep(
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    rule: impl Fn(f32, f32, f32, f32) -> (f32, f32, f32) + Copy + Sync + Send,
+) -> (f64, f64) {
+    let piece = move |((p, g), (m, v)): Piece| {
         let (mut changed, mut size) = ([0f32; LANES], [0f32; LANES]);
-        let mut each = |lane: usize, p: &mut f32, g: f32, m: &mut f32, v: &mut f32| {
-            let old = *p;
-            *p = rule(old, g, m, v);
-            changed[lane] += (*p - old) * (*p - old);
-            size[lane] += old * old;
-        };
         let ((p, p_rest), (g, g_rest)) = (p.as_chunks_mut::<LANES>(), g.as_chunks::<LANES>());
         let ((m, m_rest), (v, v_rest)) = (m.as_chunks_mut::<LANES>(), v.as_chunks_mut::<LANES>());
-        for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            for i in 0..LANES {
-                each(i, &mut p[i], g[i], &mut m[i], &mut v[i]);
+        ops::wide(|| {
+            for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                chunk(rule, (p, g, m, v), &mut changed, &mut size);
             }
-        }
+        });
         for (i, (((p, g), m), v)) in p_rest.iter_mut().zip(g_rest).zip(m_rest).zip(v_rest).enumerate() {
-            each(i, p, *g, m, v);
+            let old = *p;
+            (*p, *m, *v) = rule(old, *g, *m, *v);
+            changed[i] += (*p - old) * (*p - old);
+            size[i] += old * old;
         }
         (sum_lanes(&changed), sum_lanes(&size))
     };
@@ -315,8 +321,34 @@ fn sweep(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], rule: impl Fn(f
     sums.into_iter().fold((0.0, 0.0), add)
 }
 
+type Chunk = [f32; LANES];
+
+/// The update of one register's numbers.
+#[inline(always)]
+fn chunk(
+    rule: impl Fn(f32, f32, f32, f32) -> (f32, f32, f32) + Copy,
+    (p, g, m, v): (&mut Chunk, &Chunk, &mut Chunk, &mut Chunk),
+    changed: &mut Chunk,
+    size: &mut Chunk,
+) {
+    let (old, grads, first, second) = (*p, *g, *m, *v);
+    let (mut new, mut new_first, mut new_second) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+    for i in 0..LANES {
+        (new[i], new_first[i], new_second[i]) = rule(old[i], grads[i], first[i], second[i]);
+        changed[i] += (new[i] - old[i]) * (new[i] - old[i]);
+        size[i] += old[i] * old[i];
+    }
+    (*p, *m, *v) = (new, new_first, new_second);
+}
+
 fn sum_lanes(lanes: &[f32; LANES]) -> f64 {
     lanes.iter().map(|&x| f64::from(x)).sum()
+}
+
+/// Whether parameters are shared out among threads: a device has one queue of work, which one thread fills, and little
+/// work is done before another thread is awake.
+fn shared_out(grads: &[Tensor]) -> bool {
+    grads.first().is_some_and(|grad| grad.device().is_cpu()) && grads.iter().map(Tensor::elem_count).sum::<usize>() > 4 * PIECE
 }
 
 /// The norm of all gradients together, summed in f64 in an order that does not depend on threads.
@@ -324,11 +356,10 @@ pub fn global_norm(grads: &[Tensor]) -> Result<f64, TrainError> {
     if grads.first().is_some_and(|grad| !grad.device().is_cpu()) {
         return on_device(grads).map_err(model);
     }
-    let mut sum = 0.0;
-    for grad in grads {
-        sum += squares(grad).map_err(model)?;
-    }
-    Ok(sum.sqrt())
+    let sums: candle_core::Result<Vec<f64>> =
+        if shared_out(grads) { grads.par_iter().map(squares).collect() } else { grads.iter().map(squares).collect() };
+    let sums = sums.map_err(model)?;
+    Ok(sums.iter().sum::<f64>().sqrt())
 }
 
 /// All sums are added up on the device: each number that is read back waits for everything before it.
@@ -344,18 +375,21 @@ pub fn clip_scale(norm: f64, clip: f64) -> f64 {
     if clip > 0.0 { (clip / (norm + CLIP_EPS)).min(1.0) } else { 1.0 }
 }
 
-fn squares(grad: &Tensor) -> candle_core::Result<f64> {
+/// Σ x² of a gradient, in an order that does not depend on threads.
+pub(super) fn squares(grad: &Tensor) -> candle_core::Result<f64> {
     let grad = grad.contiguous()?;
     let (storage, layout) = grad.storage_and_layout();
     if let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets()) {
         let piece = |values: &[f32]| {
             let mut lanes = [0f64; LANES];
             let (whole, rest) = values.as_chunks::<LANES>();
-            for chunk in whole {
-                for i in 0..LANES {
-                    lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+            ops::wide(|| {
+                for chunk in whole {
+                    for i in 0..LANES {
+                        lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+                    }
                 }
-            }
+            });
             for (lane, &x) in lanes.iter_mut().zip(rest) {
                 *lane += f64::from(x) * f64::from(x);
             }
@@ -372,30 +406,55 @@ fn squares(grad: &Tensor) -> candle_core::Result<f64> {
     grad.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>().map(f64::from)
 }
 
-/// Sums the gradients of micro-batches in buffers of its own, since gradients may share their storage.
+/// Sums the gradients of micro-batches and of lanes.
 #[derive(Default)]
 pub struct Accumulator {
     sums: Vec<Tensor>,
 }
 
 impl Accumulator {
-    /// Takes the first micro-batch's gradients, in copies.
-    pub fn begin(&mut self, grads: &[Tensor]) -> Result<(), TrainError> {
-        self.sums = grads.iter().map(Tensor::copy).collect::<Result<_, _>>().map_err(model)?;
-        Ok(())
-    }
-
-    pub fn add(&mut self, grads: &[Tensor]) -> Result<(), TrainError> {
-        for (sum, grad) in self.sums.iter_mut().zip(grads) {
-            let host = sum.device().is_cpu() && sum.dtype() == DType::F32;
-            let done = if host { grad.contiguous().and_then(|g| sum.inplace_op2(&g, &Add)) } else { (&*sum + grad).map(|s| *sum = s) };
-            done.map_err(model)?;
+    /// Adds gradients, in the order of the parameters. The first ones are summed into where they stand.
+    pub fn add(&mut self, grads: Vec<Tensor>) -> Result<(), TrainError> {
+        if self.sums.is_empty() {
+            // Two parameters whose gradients are one tensor must not be added to twice.
+            let mut seen = HashSet::new();
+            let own = |grad: Tensor| if seen.insert(place(&grad)) { Ok(grad) } else { grad.copy() };
+            self.sums = grads.into_iter().map(own).collect::<Result<_, _>>().map_err(model)?;
+            return Ok(());
         }
+        let sums = std::mem::take(&mut self.sums);
+        let one = |(sum, grad): (Tensor, Tensor)| added(sum, &grad);
+        let all: candle_core::Result<_> = if shared_out(&grads) {
+            sums.into_par_iter().zip(grads).map(one).collect()
+        } else {
+            sums.into_iter().zip(grads).map(one).collect()
+        };
+        self.sums = all.map_err(model)?;
         Ok(())
     }
 
     pub fn take(&mut self) -> Vec<Tensor> {
         std::mem::take(&mut self.sums)
+    }
+}
+
+/// a + b, in a's own place where that can be: a must be nobody else's.
+pub(super) fn added(a: Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    let host = a.device().is_cpu() && a.dtype() == DType::F32 && a.is_contiguous();
+    if !host {
+        return &a + b;
+    }
+    a.inplace_op2(&b.contiguous()?, &Add)?;
+    Ok(a)
+}
+
+/// Where the numbers of a tensor stand in memory, on the CPU.
+fn place(tensor: &Tensor) -> (usize, usize) {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(values)) => (values.as_ptr() as usize, 0),
+        // Elsewhere sums are new tensors: any number that no other tensor has will do.
+        _ => (layout.start_offset(), std::ptr::from_ref(tensor) as usize),
     }
 }
 
@@ -476,15 +535,16 @@ mod tests {
     }
 
     #[test]
-    fn summed_gradients_leave_their_parts_alone() {
+    fn gradients_that_are_one_tensor_are_summed_apart() {
         let a = Tensor::from_vec(vec![1f32, 2.0], 2, &Device::Cpu).unwrap();
+        let b = Tensor::from_vec(vec![5f32, 6.0], 2, &Device::Cpu).unwrap();
         let mut sum = Accumulator::default();
-        sum.begin(&[a.clone(), a.clone()]).unwrap();
-        sum.add(&[a.clone(), a.clone()]).unwrap();
+        sum.add(vec![a.clone(), a.clone()]).unwrap();
+        sum.add(vec![b.clone(), b.clone()]).unwrap();
         for s in sum.take() {
-            assert_eq!(s.to_vec1::<f32>().unwrap(), [2.0, 4.0]);
+            assert_eq!(s.to_vec1::<f32>().unwrap(), [6.0, 8.0]);
         }
-        assert_eq!(a.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+        assert_eq!(b.to_vec1::<f32>().unwrap(), [5.0, 6.0]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The `bench` job: times the training step of a decoder on random tokens, with the real loss and optimizer.
-//! Deliberately not here: data, evaluation and checkpoints, which a training does between its steps.
+//! The `bench` job: times the steps of a training on random text, by the loop that trains (`train::rehearse`).
+//! Deliberately not here: evaluation and checkpoints, which a training does between its steps.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,13 +11,11 @@ use serde_json::{Value, json};
 use super::{Cx, Done, Fault, JobKind, Lane, params};
 use crate::engine::device;
 use crate::model::config::Config;
-use crate::model::decoder::{Decoder, Pass, backward};
 use crate::model::{ModelError, accelerator};
-use crate::recipe::{ModelSection, OptimSection};
+use crate::recipe::{DataSection, ModelSection, OptimSection, Recipe};
 use crate::report::{Level, Report};
 use crate::rng::Stream;
-use crate::train::optim::{self, Optimizer};
-use crate::train::precision::Precision;
+use crate::train::rehearse::rehearse;
 
 pub const JOB: JobKind =
     JobKind { name: "bench", help: "Times the training step of a decoder.", lane: Lane::Main, pausable: false, check, run };
@@ -42,8 +40,8 @@ pub struct BenchSpec {
 /// Steps before the clock counts: they fill caches and pools.
 const WARM: usize = 2;
 
-fn config(spec: &BenchSpec) -> Result<Config, String> {
-    let section = ModelSection {
+fn section(spec: &BenchSpec) -> ModelSection {
+    ModelSection {
         family: "llama".into(),
         layers: spec.layers,
         heads: spec.heads,
@@ -52,8 +50,7 @@ fn config(spec: &BenchSpec) -> Result<Config, String> {
         context: spec.context,
         tied: Some(false),
         ..ModelSection::default()
-    };
-    Config::from_recipe(&section, spec.vocab, None).map_err(|e| e.to_string())
+    }
 }
 
 impl BenchSpec {
@@ -77,7 +74,7 @@ fn shape(spec: &BenchSpec) -> Result<(), String> {
     if !spec.width.is_multiple_of(spec.heads) || !(spec.width / spec.heads).is_multiple_of(2) || spec.width < 3 {
         return Err(format!("--heads {} does not cut --width {} into even parts; use another", spec.heads, spec.width));
     }
-    config(spec).map(drop)
+    Config::from_recipe(&section(spec), spec.vocab, None).map(drop).map_err(|e| e.to_string())
 }
 
 fn check(value: &Value, _: &Path) -> Result<String, String> {
@@ -90,43 +87,44 @@ fn check(value: &Value, _: &Path) -> Result<String, String> {
 fn run(cx: &Cx) -> Result<Done, Fault> {
     let spec: BenchSpec = cx.params()?;
     let device = device::choose(spec.device.as_deref())?;
-    let mut decoder = Decoder::new(config(&spec).map_err(|e| Fault::new(e, ""))?, 0, DType::F32, &device)?;
-    let optim = OptimSection { lr: 1e-3, precision: spec.precision.clone(), tf32: spec.tf32, ..OptimSection::default() };
-    let precision = Precision::of_recipe(&optim, &mut decoder);
-    precision.notes.iter().for_each(|note| cx.monitor.report(Report::note(Level::Warning, note.clone())));
-    let mut optimizer = Optimizer::of_recipe(&optim, decoder.params())?;
-    let mut random = Stream::new(0, "bench");
-    let mut times = Vec::new();
-    for step in 0..spec.steps + WARM {
-        if cx.monitor.stopped() {
-            return Ok(Done::new(true, "stopped"));
-        }
-        let ids: Vec<u32> = (0..spec.batch * (spec.context + 1)).map(|_| random.below(spec.vocab as u64) as u32).collect();
-        let ids = Tensor::from_vec(ids, (spec.batch, spec.context + 1), &device).map_err(ModelError::from)?;
-        let start = Instant::now();
-        one_step(&decoder, &mut optimizer, &ids, optim.lr)?;
-        device.synchronize().map_err(ModelError::from)?;
-        if step >= WARM {
-            times.push(start.elapsed().as_secs_f64());
-        }
-        let (done, total) = (step as u64 + 1, Some((spec.steps + WARM) as u64));
-        cx.monitor.report(Report::Progress { what: "bench".into(), done, total, unit: "steps".into() });
+    let dir = tempfile::tempdir()
+        .map_err(|e| Fault::new(format!("no directory for a rehearsal: {e}"), "set TMPDIR to one that can be written"))?;
+    let recipe = recipe(&spec, dir.path()).map_err(|e| Fault::new(format!("{}: {e}", dir.path().display()), "make room there"))?;
+    let total = Some((spec.steps + WARM) as u64);
+    let told = |done: usize| cx.monitor.report(Report::Progress { what: "bench".into(), done: done as u64, total, unit: "steps".into() });
+    let mut found = rehearse(recipe, dir.path(), device.clone(), (WARM, spec.steps), cx.monitor, told)?;
+    found.notes.iter().for_each(|note| cx.monitor.report(Report::note(Level::Warning, note.clone())));
+    if found.stopped {
+        return Ok(Done::new(true, "stopped"));
     }
-    times.sort_by(f64::total_cmp);
-    let median = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
-    let parameters: usize = decoder.params().iter().map(|p| p.var.elem_count()).sum();
+    let peak_rss = peak_rss_mb();
+    let device_memory = accelerator::used_bytes(&device);
+    let peak = largest_product(&device).map_err(ModelError::from)?;
+    found.seconds.sort_by(f64::total_cmp);
+    let median = found.seconds.get(found.seconds.len() / 2).copied().unwrap_or(f64::NAN);
     let round = |x: f64, digits: i32| (x * 10f64.powi(digits)).round() / 10f64.powi(digits);
     let tokens_per_s = (spec.batch * spec.context) as f64 / median;
+    let achieved = found.flops_per_token * tokens_per_s;
+    let ops: Vec<Value> = found
+        .ops
+        .iter()
+        .map(|(name, [f, b])| json!({"op": name, "forward_ms": round(f * 1e3, 3), "backward_ms": round(b * 1e3, 3)}))
+        .collect();
     let facts = json!({
         "peer": format!("weightroom {} {}", env!("CARGO_PKG_VERSION"), name_of(&device)),
         "threads": device::threads(),
-        "parameters": parameters,
+        "parameters": found.parameters,
         "step_ms": round(median * 1e3, 2),
         "tokens_per_s": round(tokens_per_s, 1),
-        "peak_rss_mb": peak_rss_mb(),
-        "precision": precision.name(&decoder),
-        "model_tflops": round(decoder.config().flops_per_token() * tokens_per_s / 1e12, 3),
-        "device_memory_mb": accelerator::used_bytes(&device).map(|bytes| bytes >> 20),
+        "peak_rss_mb": peak_rss,
+        "precision": found.precision,
+        "lanes": found.lanes,
+        "model_tflops": round(achieved / 1e12, 3),
+        "product_tflops": round(peak / 1e12, 3),
+        "share_of_product": round(achieved / peak, 3),
+        "device_memory_mb": device_memory.map(|bytes| bytes >> 20),
+        "phases": found.phases.iter().map(|(name, ms)| (name.clone(), round(*ms, 3).into())).collect::<serde_json::Map<_, _>>(),
+        "ops": ops,
     });
     if let Value::Object(facts) = facts {
         cx.monitor.report(Report::Facts(facts.into_iter().collect()));
@@ -134,25 +132,44 @@ fn run(cx: &Cx) -> Result<Done, Fault> {
     Ok(Done::new(false, format!("{:.2} ms a step", median * 1e3)))
 }
 
-/// Forward, mean cross-entropy, backward, AdamW; ids (batch, context + 1).
-fn one_step(decoder: &Decoder, optimizer: &mut Optimizer, ids: &Tensor, lr: f64) -> Result<(), Fault> {
-    let (batch, length) = ids.dims2().map_err(ModelError::from)?;
-    let part = |from: usize| ids.narrow(1, from, length - 1).and_then(|t| t.contiguous()).map_err(ModelError::from);
-    let (inputs, targets) = (part(0)?, part(1)?);
-    let weights = Tensor::ones((batch, length - 1), DType::F32, ids.device()).map_err(ModelError::from)?;
-    let hidden = decoder.hidden(&inputs, &mut Pass::default())?;
-    let sum = decoder.loss_sum(&hidden, &targets, &weights)?;
-    let loss = (sum / (batch * (length - 1)) as f64).map_err(ModelError::from)?;
-    let mut store = backward(&loss)?;
-    let mut grads = Vec::new();
-    for param in decoder.params() {
-        let grad = store.remove(param.var.as_tensor());
-        let grad = grad.ok_or_else(|| Fault::new(format!("{} got no gradient", param.name), "this is a fault of the program"))?;
-        grads.push(grad.detach());
+/// A recipe of this shape, on random text of as many characters as the vocabulary has, which it writes into `dir`.
+fn recipe(spec: &BenchSpec, dir: &Path) -> std::io::Result<Recipe> {
+    let mut random = Stream::new(0, "bench");
+    // Characters that a line's end is not among.
+    let characters: Vec<char> = (0x21..=0x10_ffff).filter_map(char::from_u32).filter(|c| !c.is_control()).take(spec.vocab).collect();
+    let window = spec.context + 1;
+    let length = (32 * window).max(1 << 16).max(2 * spec.vocab);
+    let mut text: String = characters.iter().collect();
+    text.extend((0..length).map(|_| characters[random.below(spec.vocab as u64) as usize]));
+    let (train, val) = (dir.join("train.txt"), dir.join("val.txt"));
+    std::fs::write(&train, text)?;
+    std::fs::write(&val, characters.iter().cycle().take(4 * window).collect::<String>())?;
+    let named = |path: &Path| vec![path.to_string_lossy().into_owned()];
+    let mut recipe = Recipe { model: section(spec), ..Recipe::default() };
+    recipe.data = DataSection { train: named(&train), val: named(&val), ..DataSection::default() };
+    recipe.optim = OptimSection {
+        batch: spec.batch,
+        steps: spec.steps + WARM,
+        precision: spec.precision.clone(),
+        tf32: spec.tf32,
+        warmup: 0,
+        ..OptimSection::default()
+    };
+    Ok(recipe)
+}
+
+/// Floating-point operations a second in a product of two matrices of 2048², the best of several.
+fn largest_product(device: &Device) -> candle_core::Result<f64> {
+    const N: usize = 2048;
+    let a = Tensor::ones((N, N), DType::F32, device)?;
+    let mut fastest = f64::INFINITY;
+    for _ in 0..8 {
+        let start = Instant::now();
+        a.matmul(&a)?;
+        device.synchronize()?;
+        fastest = fastest.min(start.elapsed().as_secs_f64());
     }
-    let norm = optim::global_norm(&grads)?;
-    optimizer.step(&grads, lr, optim::clip_scale(norm, 1.0))?;
-    Ok(())
+    Ok(2.0 * (N as f64).powi(3) / fastest.max(1e-9))
 }
 
 fn name_of(device: &Device) -> &'static str {

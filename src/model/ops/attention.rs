@@ -4,7 +4,8 @@
 //! Deliberately not here: positions (`rotary`) and the cache's growth.
 
 use super::graph::Op;
-use super::real::{Matrix, Real, Shared, by_dtype, gemm, largest, sum2, whole, wide};
+use super::real::{Matrix, Real, Shared, by_dtype, has_tiles, largest, small, sum2, whole, wide};
+use super::tiles;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -19,8 +20,10 @@ pub struct Attention {
     lse: OnceLock<Vec<f64>>,
 }
 
-/// Queries in a block.
-const BLOCK: usize = 64;
+/// Queries in a block: two rows of tiles, or as many as pay for packing.
+fn block<T: Real>() -> usize {
+    if has_tiles::<T>() { 2 * tiles::ROWS } else { 64 }
+}
 /// Multiplications below which one thread is faster.
 const SERIAL: usize = 1 << 16;
 
@@ -126,35 +129,48 @@ impl<T: Real> Kernel<'_, T> {
         Matrix { at, rows: place.token, cols: 1 }
     }
 
-    /// q · kᵀ of the queries i0..i1 with all keys that the last of them sees, into `scores` (i1 − i0, seen).
-    fn scores(&self, scores: &mut [T], (b, head): (usize, usize), i0: usize, i1: usize, seen: usize) {
-        let kv = head / (self.sizes.heads / self.sizes.kv_heads);
-        let dst = Matrix { at: scores.as_mut_ptr(), rows: seen, cols: 1 };
-        // SAFETY: shapes were checked against the layouts; `scores` is this task's own and long enough.
-        unsafe { gemm((i1 - i0, seen, self.sizes.d), dst, false, self.input(0, b, i0, head), self.input(1, b, 0, kv).t(), false) };
+    /// A head of keys (1) or values (2) with columns for rows: a copy in `room` where products want rows in one piece.
+    fn turned(&self, which: usize, b: usize, head: usize, room: &mut Vec<T>) -> Matrix<*const T> {
+        let (keys, d, source) = (self.sizes.keys, self.sizes.d, self.input(which, b, 0, head));
+        if !has_tiles::<T>() {
+            return source.t();
+        }
+        room.resize(d * row_of(keys), T::of(0.0));
+        let from = Matrix { at: source.at.cast::<f32>(), rows: source.rows, cols: 1 };
+        // SAFETY: T is f32 where there are tiles; a head has `keys` rows of d numbers, and `room` was just made for them.
+        unsafe { tiles::transposed((keys, d), from, room.as_mut_ptr().cast::<f32>(), row_of(keys)) };
+        Matrix { at: room.as_ptr(), rows: row_of(keys), cols: 1 }
     }
 
     /// One head of one batch row: writes its part of `out`, and its part of `lse`.
     fn forward(&self, (b, head): (usize, usize), out: Shared<T>, lse: &mut [f64]) {
         let Sizes { time, keys, heads, kv_heads, d, .. } = self.sizes;
-        let before = keys - time;
-        let mut buffer = vec![T::of(0.0); BLOCK.min(time) * keys];
-        for i0 in (0..time).step_by(BLOCK) {
-            let i1 = (i0 + BLOCK).min(time);
-            let seen = before + i1;
-            let scores = &mut buffer[..(i1 - i0) * seen];
-            self.scores(scores, (b, head), i0, i1, seen);
+        let (before, kv, row) = (keys - time, head / (heads / kv_heads), row_of(keys));
+        let mut scores = vec![T::of(0.0); block::<T>().min(time) * row];
+        let mut room = Vec::new();
+        let keys_turned = self.turned(1, b, kv, &mut room);
+        for i0 in (0..time).step_by(block::<T>()) {
+            let i1 = (i0 + block::<T>()).min(time);
+            let (n, seen) = (i1 - i0, before + i1);
+            let to = Matrix { at: scores.as_mut_ptr(), rows: row, cols: 1 };
+            // SAFETY: shapes were checked against the layouts; `scores` is this task's own and long enough.
+            unsafe { small((n, seen, d), to, false, self.input(0, b, i0, head), keys_turned) };
             wide(|| {
-                for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
-                    lse[i0 + i] = softmax_row(row, before + i0 + i + 1, self.scale);
+                for (i, scores) in scores.chunks_exact_mut(row).enumerate().take(n) {
+                    lse[i0 + i] = softmax_row(&mut scores[..seen], before + i0 + i + 1, self.scale);
                 }
             });
-            let dst = Matrix { at: out.at((b * time + i0) * heads * d + head * d), rows: heads * d, cols: 1 };
-            let lhs = Matrix { at: scores.as_ptr(), rows: seen, cols: 1 };
+            let to = Matrix { at: out.at((b * time + i0) * heads * d + head * d), rows: heads * d, cols: 1 };
+            let lhs = Matrix { at: scores.as_ptr(), rows: row, cols: 1 };
             // SAFETY: these columns of these rows belong to this head alone.
-            unsafe { gemm((i1 - i0, d, seen), dst, false, lhs, self.input(2, b, 0, head / (heads / kv_heads)), false) };
+            unsafe { small((n, d, seen), to, false, lhs, self.input(2, b, 0, kv)) };
         }
     }
+}
+
+/// Places for a row of scores: whole registers.
+fn row_of(keys: usize) -> usize {
+    keys.next_multiple_of(16)
 }
 
 /// Turns a row of scores into probabilities over the first `valid` keys, zeros elsewhere; returns log Σ exp.
@@ -191,37 +207,37 @@ impl<T: Real> Kernel<'_, T> {
     /// All query heads of one key head of one batch row, so that no two tasks add to the same keys.
     fn backward(&self, (b, kv): (usize, usize), out: &[T], grad: &[T], lse: &[f64], to: &Grads<T>) {
         let Sizes { time, keys, heads, kv_heads, d, .. } = self.sizes;
-        let before = keys - time;
-        let room = BLOCK.min(time) * keys;
-        let (mut p, mut ds) = (vec![T::of(0.0); room], vec![T::of(0.0); room]);
-        let group = heads / kv_heads;
-        for head in kv * group..(kv + 1) * group {
-            for i0 in (0..time).step_by(BLOCK) {
-                let i1 = (i0 + BLOCK).min(time);
-                let (n, seen) = (i1 - i0, before + i1);
-                let (p, ds) = (&mut p[..n * seen], &mut ds[..n * seen]);
-                self.scores(p, (b, head), i0, i1, seen);
-                let at = (b * time + i0) * heads * d + head * d;
-                let d_out = Matrix { at: grad.as_ptr().wrapping_add(at), rows: heads * d, cols: 1 };
-                let block = |s: &[T]| Matrix { at: s.as_ptr(), rows: seen, cols: 1 };
-                let dst = Matrix { at: ds.as_mut_ptr(), rows: seen, cols: 1 };
-                // SAFETY: `ds` is this task's own; grad has the shape of the output.
-                unsafe { gemm((n, seen, d), dst, false, d_out, self.input(2, b, 0, kv).t(), false) };
-                wide(|| {
-                    for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate() {
-                        let row = at + i * heads * d;
-                        // Σ p · dp = Σ out · grad: the output is already at hand.
-                        let delta = sum2(&out[row..row + d], &grad[row..row + d], |a, b| a * b);
-                        let lse = T::of(lse[(b * heads + head) * time + i0 + i]);
-                        scores_backward(p, ds, before + i0 + i + 1, self.scale, lse, delta);
-                    }
-                });
-                // SAFETY: rows of this query head, and keys and values of this key head, belong to this task alone.
-                unsafe {
-                    gemm((n, d, seen), to.rows(0, b, i0, head, d), false, block(ds), self.input(1, b, 0, kv), false);
-                    gemm((seen, d, n), to.rows(1, b, 0, kv, d), true, block(ds).t(), self.input(0, b, i0, head), false);
-                    gemm((seen, d, n), to.rows(2, b, 0, kv, d), true, block(p).t(), d_out, false);
+        let (before, row, group) = (keys - time, row_of(keys), heads / kv_heads);
+        let places = block::<T>().min(time) * row;
+        let (mut p, mut ds) = (vec![T::of(0.0); places], vec![T::of(0.0); places]);
+        let (mut keys_room, mut values_room) = (Vec::new(), Vec::new());
+        let (keys_turned, values_turned) = (self.turned(1, b, kv, &mut keys_room), self.turned(2, b, kv, &mut values_room));
+        let blocks = (0..time).step_by(block::<T>()).map(|i0| (i0, (i0 + block::<T>()).min(time)));
+        for (head, (i0, i1)) in (kv * group..(kv + 1) * group).flat_map(|head| blocks.clone().map(move |block| (head, block))) {
+            let (n, seen) = (i1 - i0, before + i1);
+            let at = (b * time + i0) * heads * d + head * d;
+            let d_out = Matrix { at: grad.as_ptr().wrapping_add(at), rows: heads * d, cols: 1 };
+            let own = |s: &mut [T]| Matrix { at: s.as_mut_ptr(), rows: row, cols: 1 };
+            // SAFETY: `p` and `ds` are this task's own; grad has the shape of the output.
+            unsafe {
+                small((n, seen, d), own(&mut p), false, self.input(0, b, i0, head), keys_turned);
+                small((n, seen, d), own(&mut ds), false, d_out, values_turned);
+            }
+            wide(|| {
+                for (i, (p, ds)) in p.chunks_exact_mut(row).zip(ds.chunks_exact_mut(row)).enumerate().take(n) {
+                    let row = at + i * heads * d;
+                    // Σ p · dp = Σ out · grad: the output is already at hand.
+                    let delta = sum2(&out[row..row + d], &grad[row..row + d], |a, b| a * b);
+                    let lse = T::of(lse[(b * heads + head) * time + i0 + i]);
+                    scores_backward(&mut p[..seen], &mut ds[..seen], before + i0 + i + 1, self.scale, lse, delta);
                 }
+            });
+            let rows = |s: &[T]| Matrix { at: s.as_ptr(), rows: row, cols: 1 };
+            // SAFETY: rows of this query head, and keys and values of this key head, belong to this task alone.
+            unsafe {
+                small((n, d, seen), to.rows(0, b, i0, head, d), false, rows(&ds), self.input(1, b, 0, kv));
+                small((seen, d, n), to.rows(1, b, 0, kv, d), true, rows(&ds).t(), self.input(0, b, i0, head));
+                small((seen, d, n), to.rows(2, b, 0, kv, d), true, rows(&p).t(), d_out);
             }
         }
     }
@@ -250,13 +266,16 @@ impl Op for Attention {
         let out = by_dtype!(tensors[0].dtype(), T => {
             let data = [whole::<T>(&storages[0])?, whole::<T>(&storages[1])?, whole::<T>(&storages[2])?];
             let kernel = Kernel { sizes, data, places, scale: T::of(1.0 / (d as f64).sqrt()) };
-            let mut out = vec![T::of(0.0); batch * time * heads * d];
+            let n = batch * time * heads * d;
+            let mut out: Vec<T> = Vec::with_capacity(n);
             let (shared, kept) = (Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr()));
             tasks(batch * heads, sizes, |task| {
                 // SAFETY: each task has a row of `lse` of its own.
                 let lse = unsafe { std::slice::from_raw_parts_mut(kept.at(task * time), time) };
                 kernel.forward((task / heads, task % heads), shared, lse);
             });
+            // SAFETY: there is room for n numbers, and the tasks' products wrote all rows of all heads.
+            unsafe { out.set_len(n) };
             Tensor::from_vec(out, (batch, time, heads * d), tensors[0].device())?
         });
         let _ = self.lse.set(lse);

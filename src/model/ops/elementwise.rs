@@ -2,25 +2,27 @@
 //! Deliberately not here: anything that sums over a dimension.
 
 use super::graph::Op;
-use super::real::{Real, by_dtype, par_rows, par_rows2, view, wide};
+use super::real::{Real, by_dtype, fill_rows, fill_rows2, view, wide};
 use candle_core::{Result, Tensor};
+use std::mem::MaybeUninit;
 
 /// A width for cutting flat arrays into chunks.
 const FLAT: usize = 1 << 12;
 
 /// f of every number of `a` with that of `b`, in new memory.
 fn zip<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Send + Sync) -> Vec<T> {
-    let mut out = vec![T::of(0.0); a.len()];
-    par_rows(&mut out, FLAT, |row, out| {
+    let n = a.len().min(b.len());
+    let fill = |row: usize, out: &mut [MaybeUninit<T>]| {
         let at = row * FLAT;
         let (a, b) = (&a[at..at + out.len()], &b[at..at + out.len()]);
         wide(|| {
             for ((o, &x), &y) in out.iter_mut().zip(a).zip(b) {
-                *o = f(x, y);
+                o.write(f(x, y));
             }
         });
-    });
-    out
+    };
+    // SAFETY: the slices of a and b are as long as `out`, so that each number is written.
+    unsafe { fill_rows(n, FLAT, fill) }
 }
 
 fn same_shape(name: &str, a: &Tensor, b: &Tensor) -> Result<()> {
@@ -129,20 +131,20 @@ impl Op for SwiGlu {
 
 /// With s = sigmoid(g): d gate = grad · up · s · (1 + g · (1 − s)), d up = grad · g · s.
 fn swiglu_backward<T: Real>(gate: &[T], up: &[T], grad: &[T]) -> (Vec<T>, Vec<T>) {
-    let (mut dg, mut du) = (vec![T::of(0.0); gate.len()], vec![T::of(0.0); gate.len()]);
     let one = T::of(1.0);
-    par_rows2(&mut dg, &mut du, FLAT, |row, dg, du| {
+    let fill = |row: usize, dg: &mut [MaybeUninit<T>], du: &mut [MaybeUninit<T>]| {
         let range = row * FLAT..row * FLAT + dg.len();
         let (gate, up, grad) = (&gate[range.clone()], &up[range.clone()], &grad[range]);
         wide(|| {
             for ((((dg, du), &g), &u), &d) in dg.iter_mut().zip(du).zip(gate).zip(up).zip(grad) {
                 let s = g.sigmoid();
-                *dg = d * u * s * (one + g * (one - s));
-                *du = d * g * s;
+                dg.write(d * u * s * (one + g * (one - s)));
+                du.write(d * g * s);
             }
         });
-    });
-    (dg, du)
+    };
+    // SAFETY: all five slices of a chunk are equally long, so that each number is written.
+    unsafe { fill_rows2(gate.len(), FLAT, fill) }
 }
 
 /// GELU by the tanh approximation.

@@ -5,10 +5,12 @@
 
 use super::elementwise::Reshape;
 use super::real::{by_dtype, fusable, storage};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, TensorId};
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, TensorId, Var};
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 /// A fused op: plain tensors in, one plain tensor out, and gradients by hand.
 pub trait Op: Send + Sync {
@@ -24,6 +26,98 @@ pub struct Graph {
     tape: RefCell<Tape>,
     records: bool,
     fuses: bool,
+    /// Where gradients of variables stay; without it they go to candle.
+    tapes: Option<Tapes>,
+}
+
+/// Where gradients of variables go as soon as they are known.
+pub type Hand = Box<dyn Fn(TensorId, Tensor) -> Result<()> + Send + Sync>;
+
+/// The passes of one loss. Gradients of variables stay here, so that nobody adds them to zeros or copies them.
+#[derive(Clone, Default)]
+pub struct Tapes(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    passes: Mutex<Vec<Arc<Finished>>>,
+    hand: Option<Hand>,
+    /// Variables that more than one op uses: their gradients are sums that are known at the end alone.
+    shared: Mutex<HashSet<TensorId>>,
+    times: Mutex<OpTimes>,
+}
+
+/// Seconds in each op's forward and backward pass, by name.
+pub type OpTimes = BTreeMap<&'static str, [f64; 2]>;
+
+impl Tapes {
+    /// Tapes that give gradients of variables away.
+    pub fn handing(hand: Hand) -> Self {
+        Self(Arc::new(Kept { hand: Some(hand), ..Kept::default() }))
+    }
+    /// What ops took since it was last asked.
+    pub fn take_times(&self) -> OpTimes {
+        std::mem::take(&mut *locked(&self.0.times))
+    }
+    /// Runs candle's backward pass from `loss`, and with it those of the passes that were recorded here. They are
+    /// forgotten then. What was not given away is returned.
+    pub fn backward(&self, loss: &Tensor) -> Result<Grads> {
+        let passes = std::mem::take(&mut *locked(&self.0.passes));
+        let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
+        for pass in &passes {
+            let Some(tape) = &*locked(&pass.tape) else { continue };
+            shared.extend(tape.nodes.iter().flat_map(|node| &node.ids).filter(|id| !seen.insert(**id)));
+        }
+        *locked(&self.0.shared) = shared;
+        Ok(Grads { store: loss.backward()?, passes })
+    }
+    /// Gives a gradient away.
+    pub fn hand(&self, var: &Tensor, grad: Tensor) -> Result<()> {
+        self.0.hand.as_ref().map_or(Ok(()), |hand| hand(var.id(), grad))
+    }
+}
+
+impl Kept {
+    /// Gives away what is the whole gradient of a variable; else it comes back.
+    fn offer(&self, id: TensorId, grad: Tensor) -> Result<Option<Tensor>> {
+        match &self.hand {
+            Some(hand) if !locked(&self.shared).contains(&id) => hand(id, grad).map(|()| None),
+            _ => Ok(Some(grad)),
+        }
+    }
+}
+
+/// Gradients of variables, from passes of our own and from candle's graph.
+pub struct Grads {
+    store: GradStore,
+    passes: Vec<Arc<Finished>>,
+}
+
+impl Grads {
+    /// Takes the gradient of a variable out; none where nothing of the loss depends on it.
+    pub fn take(&mut self, var: &Tensor) -> Result<Option<Tensor>> {
+        let mut total = self.store.remove(var).map(|g| g.detach());
+        for pass in &self.passes {
+            let Some(grad) = pass.take(var) else { continue };
+            total = Some(match total {
+                Some(before) => super::elementwise::sum(&before, &grad)?,
+                None => grad,
+            });
+        }
+        Ok(total)
+    }
+}
+
+/// Does one op's pass, forward (0) or backward (1), and writes down how long it took where there are tapes.
+fn clocked<R>(tapes: Option<&Kept>, name: &'static str, way: usize, work: impl FnOnce() -> R) -> R {
+    let Some(kept) = tapes else { return work() };
+    let began = Instant::now();
+    let result = work();
+    locked(&kept.times).entry(name).or_default()[way] += began.elapsed().as_secs_f64();
+    result
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Default)]
@@ -52,15 +146,19 @@ impl Default for Graph {
 
 impl Graph {
     pub fn new() -> Self {
-        Self { tape: RefCell::default(), records: true, fuses: true }
+        Self { tape: RefCell::default(), records: true, fuses: true, tapes: None }
+    }
+    /// Gradients of variables stay with `tapes`.
+    pub fn on(tapes: &Tapes) -> Self {
+        Self { tapes: Some(tapes.clone()), ..Self::new() }
     }
     /// A graph that keeps nothing: for generation.
     pub fn silent() -> Self {
-        Self { tape: RefCell::default(), records: false, fuses: true }
+        Self { records: false, ..Self::new() }
     }
     /// A pass of composed ops alone: everything is candle's graph.
     pub fn composed() -> Self {
-        Self { tape: RefCell::default(), records: false, fuses: false }
+        Self { records: false, fuses: false, ..Self::new() }
     }
     /// Whether a device's kernels may be taken.
     #[cfg(feature = "cuda")]
@@ -77,7 +175,8 @@ impl Graph {
         let plain: Vec<Tensor> = args.iter().map(|a| a.detach()).collect();
         let mut tape = self.tape.borrow_mut();
         let needs: Vec<bool> = args.iter().map(|a| self.records && (a.track_op() || tape.tracked.contains_key(&a.id()))).collect();
-        let out = op.forward(&plain, &needs)?;
+        let kept = self.tapes.as_ref().map(|tapes| &*tapes.0);
+        let out = clocked(kept, op.name(), 0, || op.forward(&plain, &needs))?;
         if needs.contains(&true) {
             for leaf in args.iter().filter(|a| a.track_op()) {
                 if !tape.leaves.iter().any(|l| l.id() == leaf.id()) {
@@ -102,45 +201,62 @@ impl Graph {
         if !tape.tracked.contains_key(&result.id()) {
             return Ok(result);
         }
-        let leaves = tape.leaves.clone();
-        let pass = Arc::new(Finished { tape: Mutex::new(Some(tape)), last: result.id(), grads: Mutex::default() });
+        let mut leaves = tape.leaves.clone();
+        let kept = self.tapes.as_ref().map(|tapes| Arc::downgrade(&tapes.0));
+        let pass = Arc::new(Finished { tape: Mutex::new(Some(tape)), last: result.id(), grads: Mutex::default(), kept });
+        if let Some(tapes) = &self.tapes {
+            leaves.retain(|leaf| !leaf.is_variable());
+            locked(&tapes.0.passes).push(pass.clone());
+        }
+        if leaves.is_empty() {
+            // candle goes back through what depends on a variable: this one stands for all that stay here.
+            leaves.push(Var::zeros((), result.dtype(), result.device())?.into_inner());
+        }
         let carriers = carry(leaves, &pass)?;
         carriers.apply_op1(Whole { pass, value: result })
     }
 }
 
 /// A recorded pass, and the gradients of its leaves once they are known.
-struct Finished {
+pub(super) struct Finished {
     tape: Mutex<Option<Tape>>,
     last: TensorId,
     grads: Mutex<HashMap<TensorId, Tensor>>,
+    /// The tapes that it belongs to.
+    kept: Option<Weak<Kept>>,
 }
 
 impl Finished {
     /// Runs the tape backwards. Each node is dropped, with what it holds, when its turn is over.
     fn run(&self, grad: &Tensor) -> Result<()> {
-        let taken = self.tape.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = locked(&self.tape).take();
         let Some(mut tape) = taken else {
             candle_core::bail!("the backward pass of one forward pass runs once; run the forward pass again");
         };
+        let kept = self.kept.as_ref().and_then(Weak::upgrade);
+        let leaves: HashSet<TensorId> = tape.leaves.iter().filter(|leaf| leaf.is_variable()).map(Tensor::id).collect();
         let mut grads = HashMap::from([(self.last, grad.detach().contiguous()?)]);
         while let Some(node) = tape.nodes.pop() {
             let Some(grad) = grads.remove(&node.out.id()) else { continue };
-            let parts = node.op.backward(&node.args, &node.out, &grad, &node.needs)?;
+            let parts = clocked(kept.as_deref(), node.op.name(), 1, || node.op.backward(&node.args, &node.out, &grad, &node.needs))?;
             for ((id, part), needed) in node.ids.iter().zip(parts).zip(&node.needs) {
                 let (Some(part), true) = (part, needed) else { continue };
                 let sum = match grads.remove(id) {
-                    Some(before) => super::elementwise::sum(&before, &part)?,
+                    Some(before) => clocked(kept.as_deref(), "sums of gradients", 1, || super::elementwise::sum(&before, &part))?,
                     None => part,
                 };
-                grads.insert(*id, sum);
+                let rest = match kept.as_deref().filter(|_| leaves.contains(id)) {
+                    Some(kept) => kept.offer(*id, sum)?,
+                    None => Some(sum),
+                };
+                grads.extend(rest.map(|sum| (*id, sum)));
             }
         }
-        *self.grads.lock().unwrap_or_else(PoisonError::into_inner) = grads;
+        *locked(&self.grads) = grads;
         Ok(())
     }
     fn take(&self, leaf: &Tensor) -> Option<Tensor> {
-        self.grads.lock().unwrap_or_else(PoisonError::into_inner).remove(&leaf.id())
+        locked(&self.grads).remove(&leaf.id())
     }
 }
 

@@ -14,11 +14,12 @@ mod matmul;
 mod norm;
 mod real;
 mod rotary;
+mod tiles;
 
-pub use graph::{Graph, Op};
+pub use graph::{Grads, Graph, Hand, Op, OpTimes, Tapes};
+pub use real::wide;
 
 use candle_core::{Result, Tensor};
-use real::fusable;
 
 /// Returns what a kernel of our own gives, where this build and this pass have one for these tensors.
 #[cfg(feature = "cuda")]
@@ -137,13 +138,12 @@ pub fn reshape(graph: &Graph, x: &Tensor, dims: &[usize]) -> Result<Tensor> {
 
 /// Σ weight · −log softmax(hidden · headᵀ)[target]: hidden (rows, width), head (vocab, width), targets and weights
 /// (rows). A scalar of candle's graph.
-pub fn cross_entropy(hidden: &Tensor, head: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    try_kernel!(true, hidden, Some(head), cuda::cross_entropy(hidden, head, targets, weights));
-    if !fusable(hidden) {
+pub fn cross_entropy(graph: Graph, hidden: &Tensor, head: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    try_kernel!(graph.takes_kernels(), hidden, Some(head), cuda::cross_entropy(hidden, head, targets, weights));
+    if !graph.fuses(hidden) {
         return composed::cross_entropy(hidden, head, targets, weights);
     }
     let weights = weights.to_dtype(candle_core::DType::F32)?.to_vec1()?;
-    let graph = Graph::new();
     let loss = graph.apply(loss::CrossEntropy::new(targets.to_vec1()?, weights), &[hidden, head])?;
     graph.finish(loss)
 }

@@ -2,9 +2,10 @@
 //! Deliberately not here: saved statistics; a row's sums are cheaper to compute again than to keep.
 
 use super::graph::Op;
-use super::real::{Real, by_dtype, chunk_rows, par_rows, sum2, view, wide};
+use super::real::{Real, by_dtype, chunk_rows, fill_rows, sum2, view, wide};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// x / sqrt(mean(x²) + eps) · weight: arguments x (…, n) and weight (n).
 pub struct RmsNorm {
@@ -37,6 +38,23 @@ fn moments<T: Real>(x: &[T], eps: T) -> (T, T) {
     (mean, T::of(1.0) / (variance + eps).sqrt())
 }
 
+/// Rows of a gradient that is made, of what the norm was of, and of the gradient that came.
+type Rows<'a, T> = ((&'a mut [MaybeUninit<T>], &'a [T]), &'a [T]);
+
+/// `one` of every chunk of `size` numbers, in parallel where there are several.
+fn over_rows<T: Real, R: Send>(
+    dx: &mut [MaybeUninit<T>],
+    x: &[T],
+    grad: &[T],
+    size: usize,
+    one: impl Fn(Rows<T>) -> R + Send + Sync,
+) -> Vec<R> {
+    if x.len() <= size {
+        return vec![one(((dx, x), grad))];
+    }
+    dx.par_chunks_mut(size).zip(x.par_chunks(size)).zip(grad.par_chunks(size)).map(one).collect()
+}
+
 /// Adds up a vector of sums for each chunk of rows; the chunks are added in their order.
 fn gather_sums<T: Real>(parts: Vec<Vec<T>>, n: usize) -> Vec<T> {
     let mut total = vec![T::of(0.0); n];
@@ -58,15 +76,16 @@ impl Op for RmsNorm {
         let ((sx, lx), (sw, lw)) = (x.storage_and_layout(), w.storage_and_layout());
         by_dtype!(x.dtype(), T => {
             let (xs, w, eps) = (view::<T>(&sx, lx)?, view::<T>(&sw, lw)?, T::of(self.eps));
-            let mut out = vec![T::of(0.0); xs.len()];
-            par_rows(&mut out, n, |row, out| wide(|| {
+            let fill = |row: usize, out: &mut [MaybeUninit<T>]| wide(|| {
                 for (o, x) in out.chunks_exact_mut(n).zip(xs[row * n..].chunks_exact(n)) {
                     let r = rms_scale(x, eps);
                     for ((o, &x), &w) in o.iter_mut().zip(x).zip(w) {
-                        *o = x * r * w;
+                        o.write(x * r * w);
                     }
                 }
-            }));
+            });
+            // SAFETY: rows, inputs and weights are n numbers each, so that every number is written.
+            let out = unsafe { fill_rows(xs.len(), n, fill) };
             Tensor::from_vec(out, x.shape(), x.device())
         })
     }
@@ -83,28 +102,30 @@ impl Op for RmsNorm {
 
 /// With h = grad · weight and r the scale: dx = r · (h − x · r² · Σ(h · x) / n), dw = Σ grad · x · r over rows.
 fn rms_backward<T: Real>(x: &[T], w: &[T], grad: &[T], n: usize, eps: T) -> (Vec<T>, Vec<T>) {
-    let mut dx = vec![T::of(0.0); x.len()];
+    let mut dx = Vec::with_capacity(x.len());
     let size = chunk_rows(n) * n;
-    let chunks = dx.par_chunks_mut(size).zip(x.par_chunks(size)).zip(grad.par_chunks(size));
-    let parts: Vec<Vec<T>> = chunks
-        .map(|((dx, x), grad)| {
-            let mut dw = vec![T::of(0.0); n];
-            wide(|| {
-                for ((dx, x), g) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(grad.chunks_exact(n)) {
-                    let r = rms_scale(x, eps);
-                    for ((d, &g), &w) in dx.iter_mut().zip(g).zip(w) {
-                        *d = g * w;
-                    }
-                    let slope = sum2(dx, x, |h, x| h * x) * r * r / T::of(n as f64);
-                    for (((d, dw), &x), &g) in dx.iter_mut().zip(dw.iter_mut()).zip(x).zip(g) {
-                        *d = r * (*d - x * slope);
-                        *dw += g * x * r;
-                    }
+    let one = |((dx, x), grad): Rows<T>| {
+        let mut dw = vec![T::of(0.0); n];
+        wide(|| {
+            for ((dx, x), g) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(grad.chunks_exact(n)) {
+                let r = rms_scale(x, eps);
+                for ((d, &g), &w) in dx.iter_mut().zip(g).zip(w) {
+                    d.write(g * w);
                 }
-            });
-            dw
-        })
-        .collect();
+                // SAFETY: the row, its gradient and the weights are n numbers each: all were written just now.
+                let dx = unsafe { dx.assume_init_mut() };
+                let slope = sum2(dx, x, |h, x| h * x) * r * r / T::of(n as f64);
+                for (((d, dw), &x), &g) in dx.iter_mut().zip(dw.iter_mut()).zip(x).zip(g) {
+                    *d = r * (*d - x * slope);
+                    *dw += g * x * r;
+                }
+            }
+        });
+        dw
+    };
+    let parts: Vec<Vec<T>> = over_rows(&mut dx.spare_capacity_mut()[..x.len()], x, grad, size, one);
+    // SAFETY: the chunks are all rows, and each row was written.
+    unsafe { dx.set_len(x.len()) };
     (dx, gather_sums(parts, n))
 }
 
@@ -118,15 +139,16 @@ impl Op for LayerNorm {
         let ((sx, lx), (sw, lw), (sb, lb)) = (x.storage_and_layout(), w.storage_and_layout(), b.storage_and_layout());
         by_dtype!(x.dtype(), T => {
             let (xs, w, b, eps) = (view::<T>(&sx, lx)?, view::<T>(&sw, lw)?, view::<T>(&sb, lb)?, T::of(self.eps));
-            let mut out = vec![T::of(0.0); xs.len()];
-            par_rows(&mut out, n, |row, out| wide(|| {
+            let fill = |row: usize, out: &mut [MaybeUninit<T>]| wide(|| {
                 for (o, x) in out.chunks_exact_mut(n).zip(xs[row * n..].chunks_exact(n)) {
                     let (mean, r) = moments(x, eps);
                     for (((o, &x), &w), &b) in o.iter_mut().zip(x).zip(w).zip(b) {
-                        *o = (x - mean) * r * w + b;
+                        o.write((x - mean) * r * w + b);
                     }
                 }
-            }));
+            });
+            // SAFETY: rows, inputs, weights and biases are n numbers each, so that every number is written.
+            let out = unsafe { fill_rows(xs.len(), n, fill) };
             Tensor::from_vec(out, x.shape(), x.device())
         })
     }
@@ -144,32 +166,34 @@ impl Op for LayerNorm {
 
 /// With h = grad · weight and y the normalised row: dx = r · (h − mean(h) − y · mean(h · y)).
 fn layer_backward<T: Real>(x: &[T], w: &[T], grad: &[T], n: usize, eps: T) -> (Vec<T>, Vec<T>, Vec<T>) {
-    let mut dx = vec![T::of(0.0); x.len()];
+    let mut dx = Vec::with_capacity(x.len());
     let size = chunk_rows(n) * n;
-    let chunks = dx.par_chunks_mut(size).zip(x.par_chunks(size)).zip(grad.par_chunks(size));
-    let parts: Vec<(Vec<T>, Vec<T>)> = chunks
-        .map(|((dx, x), grad)| {
-            let (mut dw, mut db) = (vec![T::of(0.0); n], vec![T::of(0.0); n]);
-            wide(|| {
-                for ((dx, x), g) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(grad.chunks_exact(n)) {
-                    let (mean, r) = moments(x, eps);
-                    for ((d, &g), &w) in dx.iter_mut().zip(g).zip(w) {
-                        *d = g * w;
-                    }
-                    let count = T::of(n as f64);
-                    let level = sum2(dx, x, |h, _| h) / count;
-                    let slope = sum2(dx, x, |h, x| h * (x - mean)) * r / count;
-                    for ((((d, dw), db), &x), &g) in dx.iter_mut().zip(dw.iter_mut()).zip(db.iter_mut()).zip(x).zip(g) {
-                        let y = (x - mean) * r;
-                        *d = r * (*d - level - y * slope);
-                        *dw += g * y;
-                        *db += g;
-                    }
+    let one = |((dx, x), grad): Rows<T>| {
+        let (mut dw, mut db) = (vec![T::of(0.0); n], vec![T::of(0.0); n]);
+        wide(|| {
+            for ((dx, x), g) in dx.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(grad.chunks_exact(n)) {
+                let (mean, r) = moments(x, eps);
+                for ((d, &g), &w) in dx.iter_mut().zip(g).zip(w) {
+                    d.write(g * w);
                 }
-            });
-            (dw, db)
-        })
-        .collect();
+                // SAFETY: the row, its gradient and the weights are n numbers each: all were written just now.
+                let dx = unsafe { dx.assume_init_mut() };
+                let count = T::of(n as f64);
+                let level = sum2(dx, x, |h, _| h) / count;
+                let slope = sum2(dx, x, |h, x| h * (x - mean)) * r / count;
+                for ((((d, dw), db), &x), &g) in dx.iter_mut().zip(dw.iter_mut()).zip(db.iter_mut()).zip(x).zip(g) {
+                    let y = (x - mean) * r;
+                    *d = r * (*d - level - y * slope);
+                    *dw += g * y;
+                    *db += g;
+                }
+            }
+        });
+        (dw, db)
+    };
+    let parts: Vec<(Vec<T>, Vec<T>)> = over_rows(&mut dx.spare_capacity_mut()[..x.len()], x, grad, size, one);
+    // SAFETY: the chunks are all rows, and each row was written.
+    unsafe { dx.set_len(x.len()) };
     let (dw, db) = parts.into_iter().unzip();
     (dx, gather_sums(dw, n), gather_sums(db, n))
 }

@@ -2,8 +2,10 @@
 //! fixed order, rows in parallel, matrix products with strides.
 //! Deliberately not here: half precision, which takes the composed path.
 
+use super::tiles;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::ops::Neg;
 
 /// A floating-point number of a fused op. f64 exists so that gradients can be checked by differences.
@@ -214,14 +216,47 @@ pub fn par_rows<T: Real>(out: &mut [T], width: usize, f: impl Fn(usize, &mut [T]
     out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| f(i * rows, chunk));
 }
 
-/// As `par_rows`, with two outputs of the same shape.
-pub fn par_rows2<T: Real>(a: &mut [T], b: &mut [T], width: usize, f: impl Fn(usize, &mut [T], &mut [T]) + Send + Sync) {
-    let rows = chunk_rows(width);
-    if a.len() <= rows * width {
-        return f(0, a, b);
+/// New memory for `n` numbers, which `f(first_row, rows)` fills in chunks of rows, in parallel.
+///
+/// # Safety
+/// `f` must write every number of what it is given.
+pub unsafe fn fill_rows<T: Real>(n: usize, width: usize, f: impl Fn(usize, &mut [MaybeUninit<T>]) + Send + Sync) -> Vec<T> {
+    let mut out = Vec::with_capacity(n);
+    let (rows, room) = (chunk_rows(width), &mut out.spare_capacity_mut()[..n]);
+    if n <= rows * width {
+        f(0, room);
+    } else {
+        room.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| f(i * rows, chunk));
     }
-    let (a, b) = (a.par_chunks_mut(rows * width), b.par_chunks_mut(rows * width));
-    a.zip(b).enumerate().for_each(|(i, (a, b))| f(i * rows, a, b));
+    // SAFETY: there is room for n numbers, and the caller promises that all were written.
+    unsafe { out.set_len(n) };
+    out
+}
+
+/// As `fill_rows`, with two results of the same shape.
+///
+/// # Safety
+/// `f` must write every number of both.
+pub unsafe fn fill_rows2<T: Real>(
+    n: usize,
+    width: usize,
+    f: impl Fn(usize, &mut [MaybeUninit<T>], &mut [MaybeUninit<T>]) + Send + Sync,
+) -> (Vec<T>, Vec<T>) {
+    let (mut a, mut b) = (Vec::with_capacity(n), Vec::with_capacity(n));
+    let rows = chunk_rows(width);
+    let (room_a, room_b) = (&mut a.spare_capacity_mut()[..n], &mut b.spare_capacity_mut()[..n]);
+    if n <= rows * width {
+        f(0, room_a, room_b);
+    } else {
+        let chunks = room_a.par_chunks_mut(rows * width).zip(room_b.par_chunks_mut(rows * width));
+        chunks.enumerate().for_each(|(i, (a, b))| f(i * rows, a, b));
+    }
+    // SAFETY: there is room for n numbers in each, and the caller promises that all were written.
+    unsafe {
+        a.set_len(n);
+        b.set_len(n);
+    }
+    (a, b)
 }
 
 /// A matrix somewhere in memory: element (i, j) stands at `at + i · rows + j · cols`.
@@ -233,6 +268,9 @@ pub struct Matrix<P> {
 }
 
 impl<P> Matrix<P> {
+    fn map<Q>(self, f: impl Fn(P) -> Q) -> Matrix<Q> {
+        Matrix { at: f(self.at), rows: self.rows, cols: self.cols }
+    }
     pub fn t(self) -> Self {
         Self { at: self.at, rows: self.cols, cols: self.rows }
     }
@@ -279,6 +317,28 @@ pub unsafe fn gemm<T: Real>(
     }
 }
 
+/// Whether `small` has products of its own for these numbers on this processor.
+pub fn has_tiles<T: Real>() -> bool {
+    T::DTYPE == DType::F32 && tiles::has_avx512()
+}
+
+/// dst (m × n) = lhs (m × k) · rhs (k × n), or += where `add`, on the calling thread, for matrices too small to pack.
+///
+/// # Safety
+/// As for `gemm`.
+pub unsafe fn small<T: Real>(dims: (usize, usize, usize), dst: Matrix<*mut T>, add: bool, lhs: Matrix<*const T>, rhs: Matrix<*const T>) {
+    let in_rows = dst.cols == 1 && rhs.cols == 1 && (lhs.cols == 1 || lhs.rows == 1);
+    // SAFETY: the caller's promise; T is f32 where there are tiles.
+    unsafe {
+        if in_rows && has_tiles::<T>() {
+            let (dst, lhs, rhs) = (dst.map(|p| p.cast::<f32>()), lhs.map(|p| p.cast::<f32>()), rhs.map(|p| p.cast::<f32>()));
+            tiles::product(dims, dst, add, lhs, rhs);
+        } else {
+            gemm(dims, dst, add, lhs, rhs, false);
+        }
+    }
+}
+
 /// A product of whole matrices into new memory: lhs (m × k) · rhs (k × n), row-major; `start` is what the product is
 /// added to. The slices are row-major too, `lhs_t` and `rhs_t` say that they hold the transposed matrix.
 pub fn product<T: Real>(dims: (usize, usize, usize), lhs: (&[T], bool), rhs: (&[T], bool), start: Option<Vec<T>>) -> Result<Vec<T>> {
@@ -318,6 +378,57 @@ impl<T> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Stream;
+
+    fn numbers(seed: u64, n: usize) -> Vec<f32> {
+        let mut stream = Stream::new(seed, "numbers");
+        (0..n).map(|_| stream.below(2001) as f32 / 1000.0 - 1.0).collect()
+    }
+
+    /// Ragged edges, both layouts of the left side, sums and additions, beside sums written out in f64.
+    #[test]
+    fn small_products_are_right_and_touch_nothing_else() {
+        for (m, n, k) in [(1, 1, 1), (12, 32, 16), (13, 33, 17), (25, 47, 30), (40, 16, 5), (31, 130, 51), (9, 5, 0), (24, 64, 64)] {
+            for (turned, add) in [(false, false), (true, false), (false, true), (true, true)] {
+                let (a, b, rows) = (numbers(1, m * k), numbers(2, k * n), n + 3);
+                let before = numbers(3, m * rows);
+                let mut dst = before.clone();
+                let at = a.as_ptr();
+                let lhs = if turned { Matrix { at, rows: 1, cols: m } } else { Matrix { at, rows: k, cols: 1 } };
+                let to = Matrix { at: dst.as_mut_ptr(), rows, cols: 1 };
+                // SAFETY: all matrices are as long as shapes and strides say.
+                unsafe { small((m, n, k), to, add, lhs, Matrix { at: b.as_ptr(), rows: n, cols: 1 }) };
+                for (i, (&got, &was)) in dst.iter().zip(&before).enumerate() {
+                    let (i, j) = (i / rows, i % rows);
+                    if j >= n {
+                        assert_eq!(got, was, "{m} {n} {k}: beyond the matrix");
+                        continue;
+                    }
+                    let left = |d: usize| f64::from(if turned { a[d * m + i] } else { a[i * k + d] });
+                    let sum: f64 = (0..k).map(|d| left(d) * f64::from(b[d * n + j])).sum();
+                    let exact = sum + if add { f64::from(was) } else { 0.0 };
+                    assert!((f64::from(got) - exact).abs() < 1e-5, "{m} {n} {k} {turned} {add}: {got} for {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn turned_matrices_have_their_numbers_in_place() {
+        if !has_tiles::<f32>() {
+            return;
+        }
+        for (m, n, row) in [(1, 1, 1), (16, 16, 16), (17, 33, 20), (40, 7, 48)] {
+            let a = numbers(1, m * (n + 2));
+            let mut out = vec![9f32; n * row];
+            // SAFETY: both are as long as shapes and strides say.
+            unsafe { tiles::transposed((m, n), Matrix { at: a.as_ptr(), rows: n + 2, cols: 1 }, out.as_mut_ptr(), row) };
+            for (i, &x) in out.iter().enumerate() {
+                let (j, i) = (i / row, i % row);
+                assert_eq!(x, if i < m { a[i * (n + 2) + j] } else { 9.0 }, "{m} {n}");
+            }
+        }
+    }
 
     #[test]
     fn exp_is_right_to_a_few_units_in_the_last_place_and_hands_on_nan() {

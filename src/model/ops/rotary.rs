@@ -2,8 +2,9 @@
 //! Deliberately not here: the angles; the decoder computes them once a pass.
 
 use super::graph::Op;
-use super::real::{Real, by_dtype, par_rows, view, wide};
+use super::real::{Real, by_dtype, fill_rows, view, wide};
 use candle_core::{Result, Tensor};
+use std::mem::MaybeUninit;
 
 /// Rotates the two halves of each head: arguments x (batch, time, heads · head_dim), cos and sin (time, head_dim / 2).
 pub struct Rope;
@@ -19,25 +20,26 @@ fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor, back: bool) -> Result<Tensor> 
     by_dtype!(x.dtype(), T => {
         let (xs, cos, sin) = (view::<T>(&sx, lx)?, view::<T>(&sc, lc)?, view::<T>(&ss, ls)?);
         let sign = T::of(if back { -1.0 } else { 1.0 });
-        let mut out = vec![T::of(0.0); xs.len()];
-        par_rows(&mut out, width, |row, out| wide(|| {
+        let fill = |row: usize, out: &mut [MaybeUninit<T>]| wide(|| {
             for (i, (o, x)) in out.chunks_exact_mut(width).zip(xs[row * width..].chunks_exact(width)).enumerate() {
                 let at = (row + i) % time * half;
                 rotate_row(o, x, &cos[at..at + half], &sin[at..at + half], sign);
             }
-        }));
+        });
+        // SAFETY: a row is as many heads of two halves, each number of which is written.
+        let out = unsafe { fill_rows(xs.len(), width, fill) };
         Tensor::from_vec(out, x.shape(), x.device())
     })
 }
 
 #[inline(always)]
-fn rotate_row<T: Real>(out: &mut [T], x: &[T], cos: &[T], sin: &[T], sign: T) {
+fn rotate_row<T: Real>(out: &mut [MaybeUninit<T>], x: &[T], cos: &[T], sin: &[T], sign: T) {
     let half = cos.len();
     for (o, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
         let ((first, second), (a, b)) = (o.split_at_mut(half), x.split_at(half));
         for i in 0..half {
-            first[i] = a[i] * cos[i] - b[i] * sin[i] * sign;
-            second[i] = b[i] * cos[i] + a[i] * sin[i] * sign;
+            first[i].write(a[i] * cos[i] - b[i] * sin[i] * sign);
+            second[i].write(b[i] * cos[i] + a[i] * sin[i] * sign);
         }
     }
 }

@@ -18,13 +18,13 @@ use crate::report::Monitor;
 use crate::run::checkpoint::State;
 
 /// An algorithm and nothing else.
-pub trait Objective: Sized {
+pub trait Objective: Sized + Sync {
     const NAME: &'static str;
     const HELP: &'static str;
     /// The recipe's keys that only this objective has: `objective.…`.
     const KNOBS: &'static [Knob];
     /// What one micro-batch is made of; saved with a checkpoint while it was collected and not yet trained on.
-    type Batch: Serialize + DeserializeOwned;
+    type Batch: Serialize + DeserializeOwned + Send;
 
     /// Anew, or with the state that an exact resume restores.
     fn new(cx: &Context, saved: Option<serde_json::Value>) -> Result<Self, TrainError>;
@@ -32,6 +32,10 @@ pub trait Objective: Sized {
     /// What comes next: the outer list is optimizer steps, the inner one the micro-batches of a step. It may sample.
     /// A batch carries its step's denominator, so that unequal micro-batches weigh as in one large batch.
     fn collect(&mut self, cx: &Context) -> Result<Vec<Vec<Self::Batch>>, TrainError>;
+
+    /// Cuts a micro-batch into at most `n` parts of about equal work, whose losses add up to its own: threads do them at
+    /// the same time. A batch that cannot be cut is one part.
+    fn parts(&self, batch: &Self::Batch, n: usize) -> Vec<Self::Batch>;
 
     /// This micro-batch's share of the step's loss, already divided: the loop only sums. `phases.mark` tells apart
     /// what the anatomy of a step shows.

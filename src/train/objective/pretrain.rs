@@ -54,6 +54,14 @@ impl Objective for Pretrain {
         Ok(vec![step])
     }
 
+    fn parts(&self, batch: &Batch, n: usize) -> Vec<Batch> {
+        let rows = batch.sequences.len();
+        let n = n.clamp(1, rows.max(1));
+        // Of 7 rows in 3 parts: 2, 2 and 3.
+        let part = |i: usize| &batch.sequences[i * rows / n..(i + 1) * rows / n];
+        (0..n).map(|i| Batch { sequences: part(i).to_vec(), denominator: batch.denominator }).collect()
+    }
+
     fn loss(&self, decoder: &Decoder, batch: &Batch, pass: &mut Pass, phases: &mut Phases) -> Result<Share, TrainError> {
         let inputs = Inputs::new(&batch.sequences, decoder.device())?;
         phases.mark(Phase::Batch)?;

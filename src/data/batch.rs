@@ -25,6 +25,15 @@ impl Sequence {
         self.weights.iter().skip(1).map(|w| f64::from(*w)).sum()
     }
 
+    /// A prompt and its completion: only the completion's tokens, and the end that follows them, are targets. What is
+    /// longer than `context` tokens and the one after them is cut at its end.
+    pub fn of_pair(prompt: &[u32], completion: &[u32], end: Option<u32>, context: usize, row: u64) -> Self {
+        let ids: Vec<u32> = prompt.iter().chain(completion).copied().chain(end).take(context + 1).collect();
+        // The first token is never a target: nothing stands before it.
+        let weights = (0..ids.len()).map(|i| if i >= prompt.len().max(1) { 1.0 } else { 0.0 }).collect();
+        Self { segments: vec![0; ids.len()], weights, ids, row }
+    }
+
     /// `len` tokens of a stream from `start` on, which must be in it; every token but the first is a target.
     fn window(stream: &TokenStream, start: usize, len: usize) -> Self {
         let mut ids = vec![0; len];
@@ -130,6 +139,15 @@ mod tests {
             let sum: f64 = windows.iter().map(Sequence::targets).sum();
             assert_eq!(sum as u32, len.saturating_sub(1));
         }
+    }
+
+    #[test]
+    fn only_a_completion_and_its_end_are_targets() {
+        let pair = Sequence::of_pair(&[1, 2], &[3, 4], Some(9), 10, 7);
+        assert_eq!((pair.ids, pair.weights, pair.row), (vec![1, 2, 3, 4, 9], vec![0.0, 0.0, 1.0, 1.0, 1.0], 7));
+        let cut = Sequence::of_pair(&[1, 2], &[3, 4], Some(9), 2, 0);
+        assert_eq!((cut.targets(), cut.ids), (1.0, vec![1, 2, 3]));
+        assert_eq!(Sequence::of_pair(&[], &[3, 4], None, 8, 0).weights, [0.0, 1.0]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub struct Binding {
 /// What works everywhere. A pane's own keys win over these.
 pub const GLOBAL: &[Binding] = &[
     bind("go.life", "g l|ctrl-g l", "life", "Go to Life: the map of this project's models."),
+    bind("go.data", "g d|ctrl-g d", "data", "Go to Data: the rows that a model learns from, and what is wrong with them."),
     bind("go.tokens", "g k|ctrl-g k", "tokens", "Go to Tokens: how tokenizers cut a text."),
     bind("go.train", "g t|ctrl-g t", "train", "Go to Train: runs, curves and samples."),
     bind("go.chat", "g c|ctrl-g c", "chat", "Go to Chat: talk to a model."),

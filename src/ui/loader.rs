@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use super::shelf::Tokenizers;
+use super::desk::Desk;
 use super::widgets::grouped;
 use super::world::{Away, Ended, Estimate, Load, Loaded, RecipeText, Run};
 use crate::data::sample;
@@ -25,12 +26,15 @@ const WORDS: usize = 5_000;
 /// The asking end. The thread ends when this is dropped.
 pub struct Loader {
     requests: Sender<Load>,
+    desk: Desk,
 }
 
 impl Loader {
     /// Starts the thread; every answer goes through `answer`, which returns whether anybody still listens.
-    pub fn spawn(project: PathBuf, answer: impl Fn(Loaded) -> bool + Send + 'static) -> std::io::Result<Self> {
+    pub fn spawn(project: PathBuf, answer: impl Fn(Loaded) -> bool + Clone + Send + 'static) -> std::io::Result<Self> {
         let (requests, asked) = channel::<Load>();
+        let told = answer.clone();
+        let desk = Desk::spawn(project.clone(), move |data| told(Loaded::Data(data)))?;
         std::thread::Builder::new().name("loader".into()).spawn(move || {
             let mut worker = Worker::new(project);
             while let Ok(load) = asked.recv() {
@@ -41,11 +45,15 @@ impl Loader {
                 }
             }
         })?;
-        Ok(Self { requests })
+        Ok(Self { requests, desk })
     }
 
     /// Never waits.
     pub fn ask(&self, load: Load) {
+        // Data files have a thread of their own: a look through a large one is long.
+        if let Load::Data(ask) = load {
+            return self.desk.ask(ask);
+        }
         // The thread is gone only after the screen stopped listening, and then nobody misses the answer.
         let _ = self.requests.send(load);
     }
@@ -99,6 +107,8 @@ impl Worker {
                 }
             }
             Load::Write { path, text } => answer(write(&self.project, path, &text)),
+            // The desk's own; see `Loader::ask`.
+            Load::Data(_) => {}
         }
     }
 }

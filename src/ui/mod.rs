@@ -2,6 +2,7 @@
 //! Deliberately not here: what keys mean (`shell`) and what is drawn (`frame`, `panes`).
 
 pub mod config;
+pub mod desk;
 mod frame;
 pub mod harness;
 mod help;

@@ -198,7 +198,7 @@ impl Shell {
     /// An answer of the loader.
     pub fn loaded(&mut self, answer: Loaded, now_ms: u64) {
         match &answer {
-            Loaded::Failed { why, .. } => self.say(why.clone(), now_ms),
+            Loaded::Failed { why, .. } | Loaded::Data(super::desk::Answer::Failed(why)) => self.say(why.clone(), now_ms),
             Loaded::Away(away) => self.came_back(away, now_ms),
             Loaded::Wrote(path) => self.say(format!("wrote {}", path.display()), now_ms),
             _ => {}

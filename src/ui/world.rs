@@ -10,6 +10,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::desk::{self, Listed, Record};
+use crate::data::mask::Mask;
 use crate::report::{Event, JobId, JobState, Level};
 use crate::spec::{JobSpec, TrainSpec};
 
@@ -37,6 +39,8 @@ pub enum Load {
     Cut { ticket: u64, name: String, text: String },
     /// Write text to a file of the project (a transcript, a recipe).
     Write { path: PathBuf, text: String },
+    /// What the Data pane asks of the desk.
+    Data(desk::Ask),
 }
 
 /// What the loader answers; [`World::loaded`] folds it.
@@ -64,6 +68,7 @@ pub enum Loaded {
         result: Result<tokens::Cut, String>,
     },
     Wrote(PathBuf),
+    Data(desk::Answer),
     /// A request that could not be met, in one line that names the thing and the remedy.
     Failed {
         what: Load,
@@ -120,9 +125,48 @@ pub struct World {
     pub recipes: BTreeMap<u64, Result<RecipeText, String>>,
     pub shelf: tokens::Shelf,
     pub log: Vec<LogLine>,
+    /// The data files that are looked at.
+    pub data: Desktop,
     /// Grows with every change; a screen that has drawn this revision need not draw it again.
     pub revision: u64,
     tickets_given: Cell<u64>,
+}
+
+/// What the desk has said of the data files that are open.
+#[derive(Default)]
+pub struct Desktop {
+    /// Data files of the project and their sizes; none until they were looked for.
+    pub files: Option<Vec<(String, u64)>>,
+    /// None while nothing is open.
+    pub state: Option<desk::State>,
+    pub window: Vec<Listed>,
+    pub record: Option<Box<Record>>,
+    pub mask: Option<(u64, Result<Box<Mask>, String>)>,
+    /// Grows with every answer.
+    pub answers: u64,
+    /// Why the last question could not be answered, and which answer that was.
+    pub failed: Option<(u64, String)>,
+}
+
+impl Desktop {
+    pub(super) fn fold(&mut self, answer: desk::Answer) {
+        self.answers += 1;
+        match answer {
+            desk::Answer::Files(files) => self.files = Some(files),
+            desk::Answer::State(state) => {
+                // What was read of another view is of no use in this one.
+                if self.state.as_ref().is_none_or(|before| before.turn != state.turn) {
+                    (self.window, self.record, self.mask) = (Vec::new(), None, None);
+                }
+                self.state = Some(state);
+            }
+            desk::Answer::Window(rows) => self.window = rows,
+            desk::Answer::Record(record) => self.record = Some(record),
+            desk::Answer::Mask { row, mask } => self.mask = Some((row, mask)),
+            desk::Answer::Failed(why) => self.failed = Some((self.answers, why)),
+            desk::Answer::Closed => *self = Self { files: self.files.take(), answers: self.answers, ..Self::default() },
+        }
+    }
 }
 
 pub struct Job {

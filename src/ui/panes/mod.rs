@@ -2,6 +2,7 @@
 //! Deliberately not here: what a pane is (`ui::pane`).
 
 pub mod chat;
+pub mod data;
 pub mod life;
 pub mod log;
 pub mod tokens;
@@ -14,6 +15,7 @@ type Make = fn() -> Box<dyn Pane>;
 /// How each pane is made, in the order of the tabs; the first is home.
 pub const PANES: &[Make] = &[
     || Box::new(life::Life::default()),
+    || Box::new(data::Data::default()),
     || Box::new(tokens::Tokens::new()),
     || Box::new(train::Train::default()),
     || Box::new(chat::Chat::new()),

@@ -165,6 +165,7 @@ impl World {
             Loaded::Tokenizers(list) => self.shelf.listed = Some(list),
             Loaded::Tokenizer { name, result } => self.shelf.opened(name, result),
             Loaded::Cut { ticket, result } => self.shelf.cut(ticket, result),
+            Loaded::Data(answer) => self.data.fold(answer),
             Loaded::Wrote(path) => self.say(None, 0, Level::Info, format!("wrote {}", path.display())),
             Loaded::Failed { what, why } => {
                 if let Load::Run(name) = &what

@@ -83,7 +83,11 @@ impl Life {
         }
         let run = self.model(cx.world);
         match (self.station(cx.world), run) {
-            (Station::Data | Station::Tokenizer, Some(_)) => vec![Effect::Open("train", Show::New)],
+            (Station::Data, Some(run)) => match stations::recipe(Some(run)).and_then(|r| r.data.train.first().cloned()) {
+                Some(file) => vec![Effect::Open("data", Show::Named(file))],
+                None => vec![Effect::Go("data")],
+            },
+            (Station::Tokenizer, Some(_)) => vec![Effect::Open("train", Show::New)],
             (Station::Chat, Some(run)) => vec![Effect::Open("chat", Show::Named(run.name.clone()))],
             (_, Some(run)) => vec![Effect::Open("train", Show::Named(run.name.clone()))],
             (Station::Chat | Station::Evaluate, None) => {

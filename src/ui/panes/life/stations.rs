@@ -78,7 +78,7 @@ impl Station {
     pub fn enter(self, run: Option<&Run>) -> String {
         let name = run.map(|r| visible(&r.name, false).into_owned()).unwrap_or_default();
         match (self, run) {
-            (Self::Data, Some(_)) => "train on other data: opens a recipe".into(),
+            (Self::Data, Some(_)) => "see its rows, and what a step sees of them, in Data".into(),
             (Self::Tokenizer, Some(_)) => "choose another tokenizer: opens a recipe".into(),
             (Self::Data | Self::Tokenizer | Self::Pretrain, None) => "train the sample; about a minute".into(),
             (Self::Pretrain, Some(_)) => format!("watch {name} in Train"),

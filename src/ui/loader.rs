@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use super::shelf::Tokenizers;
 use super::desk::Desk;
+use super::shelf::Tokenizers;
 use super::widgets::grouped;
 use super::world::{Away, Ended, Estimate, Load, Loaded, RecipeText, Run};
 use crate::data::sample;

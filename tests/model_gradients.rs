@@ -221,11 +221,11 @@ fn cross_entropy_with_weights_and_ignored_rows() {
 
 #[test]
 fn cross_entropy_in_several_chunks_equals_one() {
-    // 700 rows of 1,000 logits in f64 are more than one chunk holds.
-    let v = vars(&[&[700, 4], &[1000, 4]]);
-    let targets: Vec<u32> = (0..700).map(|i| i * 13 % 1000).collect();
-    let targets = Tensor::from_vec(targets, 700, &Device::Cpu).unwrap();
-    let weights = Tensor::ones(700, DType::F32, &Device::Cpu).unwrap();
+    // 1,400 rows of 1,000 logits in f64 are more than one chunk holds.
+    let v = vars(&[&[1400, 4], &[1000, 4]]);
+    let targets: Vec<u32> = (0..1400).map(|i| i * 13 % 1000).collect();
+    let targets = Tensor::from_vec(targets, 1400, &Device::Cpu).unwrap();
+    let weights = Tensor::ones(1400, DType::F32, &Device::Cpu).unwrap();
     check("cross_entropy, chunked", &v, || ops::cross_entropy(Graph::new(), &v[0], &v[1], &targets, &weights).unwrap());
     let a = ops::cross_entropy(Graph::new(), &v[0], &v[1], &targets, &weights).unwrap();
     let b = composed::cross_entropy(&v[0], &v[1], &targets, &weights).unwrap();

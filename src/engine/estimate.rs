@@ -18,6 +18,7 @@ use super::catalog;
 use crate::model::config::Config;
 use crate::model::memory::{self, Training};
 use crate::recipe::Recipe;
+use crate::train::lanes;
 
 /// The program itself with its threads, its tokenizer and its tokens.
 const PROGRAM_BYTES: u64 = 40 << 20;
@@ -123,7 +124,9 @@ impl Estimator {
             "adamw" => 2,
             _ => u64::from(optim.momentum > 0.0),
         };
-        let training = Training { batch: optim.batch, accumulates: optim.accumulate > 1, moments };
+        let micro_flops = config.flops_per_token() * (optim.batch * config.context) as f64;
+        let lanes = lanes::count(lanes::threads(), optim.batch, micro_flops) as u64;
+        let training = Training { batch: optim.batch, accumulates: optim.accumulate > 1, moments, lanes };
         let flops = self.flops_per_s()?;
         let a_step = cost(&config, micro, optim.accumulate) / flops;
         let evaluations = Evaluations::of(&recipe, &config, steps, corpus.val_tokens);
@@ -195,7 +198,7 @@ fn cost(config: &Config, micro: u64, accumulate: usize) -> f64 {
 }
 
 /// The share of a large product's speed that a step's products reach: they are smaller.
-const EFFICIENCY: f64 = 0.75;
+const EFFICIENCY: f64 = 0.85;
 /// What it costs to make, read and differentiate one kept number, in operations of a large product.
 const A_NUMBER: f64 = 120.0;
 /// What a layer costs whatever its size: starting some forty operations on all threads.

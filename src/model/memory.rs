@@ -14,10 +14,12 @@ pub struct Training {
     pub accumulates: bool,
     /// Numbers that the optimizer keeps for every weight.
     pub moments: u64,
+    /// Threads that go through the model side by side.
+    pub lanes: u64,
 }
 
-/// Room for the chunk of logits that the loss holds at a time, and for the packed parts of products.
-const CHUNK_BYTES: u64 = 8 << 20;
+/// Room for the chunk of logits that a lane's loss holds at a time, and for the packed parts of products.
+const CHUNK_BYTES: u64 = 10 << 20;
 
 impl Config {
     /// Numbers that the tape of a forward pass keeps for every token until the backward pass comes by: the results of
@@ -28,9 +30,10 @@ impl Config {
         let mut block = 4 * width + q + 4 * self.heads as u64;
         block += match self.family {
             Family::Gpt2 => 3 * width + 2 * ffn,
-            // Queries and keys before and after their rotation, and values; gate, up and their product.
-            Family::Llama => 2 * q + 3 * kv + 3 * ffn,
-            Family::Qwen3 => 3 * q + 4 * kv + 3 * ffn,
+            // Rotated queries and keys, and values; gate, up and their product.
+            Family::Llama => q + 2 * kv + 3 * ffn,
+            // Queries and keys before their norms too.
+            Family::Qwen3 => 2 * q + 3 * kv + 3 * ffn,
         };
         // The embedding (gpt2: of tokens and of places, and their sum), and the last norm's result with its copy.
         let mut rest = if self.family == Family::Gpt2 { 5 * width } else { 3 * width };
@@ -48,13 +51,13 @@ impl Config {
         let tokens = (training.batch as u64).saturating_mul(self.context as u64);
         let (width, widest) = (self.width as u64, (3 * self.ffn as u64).max(3 * self.q_width() as u64));
         let kept = tokens.saturating_mul(self.kept_per_token());
-        // The loss makes the gradients of the last hidden states and of the head while the whole tape stands.
-        let head = (self.vocab as u64).saturating_mul(width).saturating_mul(2);
+        // The loss makes the gradients of the last hidden states and, in each lane, of the head while the whole tape stands.
+        let head = (self.vocab as u64).saturating_mul(width).saturating_mul(training.lanes);
         let at_the_loss = kept.saturating_add(tokens.saturating_mul(2 * width)).saturating_add(head);
         // At the other end of the backward pass every weight has its gradient, and one block's are under way.
         let at_the_end = parameters.saturating_add(tokens.saturating_mul(2 * width + widest));
         let held = parameters.saturating_mul(1 + training.moments + u64::from(training.accumulates));
-        held.saturating_add(at_the_loss.max(at_the_end)).saturating_mul(4).saturating_add(CHUNK_BYTES)
+        held.saturating_add(at_the_loss.max(at_the_end)).saturating_mul(4).saturating_add(training.lanes * CHUNK_BYTES)
     }
 }
 

@@ -81,7 +81,12 @@ impl Gather {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::model::config::Config;
+    use crate::model::decoder::{Decoder, Pass};
+    use crate::recipe::ModelSection;
+    use crate::rng::Stream;
+    use crate::train::lanes::Lanes;
+    use candle_core::{DType, Device};
 
     fn tensor(values: [f32; 2]) -> Tensor {
         Tensor::new(&values, &Device::Cpu).unwrap()
@@ -112,6 +117,57 @@ mod tests {
                 assert_eq!(got[1].clone().unwrap().0.to_vec1::<f32>().unwrap(), [(even * (even - 1)) as f32, even as f32]);
                 assert!(got[2].is_none());
                 assert!(gather.take([&var].into_iter()).unwrap()[0].is_none(), "nothing is kept");
+            }
+        }
+    }
+
+    /// The gradients of a loss over `rows` rows, by lanes that each have some of them.
+    fn by_lanes(decoder: &Decoder, ids: &[Vec<u32>], lanes: usize) -> (f64, Vec<Vec<f32>>) {
+        let pools = Lanes::new(&Device::Cpu, lanes, ids.len(), 1e9);
+        assert_eq!(pools.count(), lanes);
+        let gather = Gather::new(lanes);
+        let twins: Vec<Decoder> = (0..lanes).map(|lane| decoder.lane(gather.hand(lane))).collect();
+        let parts = twins.iter().enumerate().map(|(i, twin)| (twin, &ids[i * ids.len() / lanes..(i + 1) * ids.len() / lanes]));
+        let losses = pools.run(parts.collect(), |(twin, rows): (&Decoder, &[Vec<u32>])| {
+            let loss = loss(twin, rows);
+            twin.hand_gradients(&loss).unwrap();
+            f64::from(loss.to_scalar::<f32>().unwrap())
+        });
+        let all = gather.take(decoder.params().iter().map(|p| p.var.as_tensor())).unwrap();
+        (losses.iter().sum(), all.into_iter().map(|g| g.unwrap().0.flatten_all().unwrap().to_vec1().unwrap()).collect())
+    }
+
+    fn loss(decoder: &Decoder, rows: &[Vec<u32>]) -> Tensor {
+        let time = rows[0].len() - 1;
+        let part = |from: usize| {
+            let ids: Vec<u32> = rows.iter().flat_map(|row| row[from..from + time].to_vec()).collect();
+            Tensor::from_vec(ids, (rows.len(), time), &Device::Cpu).unwrap()
+        };
+        let hidden = decoder.hidden(&part(0), &mut Pass::default()).unwrap();
+        let weights = Tensor::ones((rows.len(), time), DType::F32, &Device::Cpu).unwrap();
+        (decoder.loss_sum(&hidden, &part(1), &weights).unwrap() / 91.0).unwrap()
+    }
+
+    #[test]
+    fn lanes_learn_what_one_pass_learns_and_the_same_each_time() {
+        for (family, tied) in [("llama", false), ("qwen3", true), ("gpt2", true)] {
+            let section =
+                ModelSection { family: family.into(), layers: 2, width: 32, tied: Some(tied), context: 13, ..ModelSection::default() };
+            let decoder = Decoder::new(Config::from_recipe(&section, 19, None).unwrap(), 5, DType::F32, &Device::Cpu).unwrap();
+            let mut stream = Stream::new(3, "ids");
+            let ids: Vec<Vec<u32>> = (0..7).map(|_| (0..14).map(|_| stream.below(19) as u32).collect()).collect();
+            let whole = loss(&decoder, &ids);
+            let expected: Vec<Vec<f32>> =
+                decoder.gradients(&whole).unwrap().iter().map(|g| g.flatten_all().unwrap().to_vec1().unwrap()).collect();
+            for lanes in [2, 3, 5] {
+                let (sum, grads) = by_lanes(&decoder, &ids, lanes);
+                assert!((sum - f64::from(whole.to_scalar::<f32>().unwrap())).abs() < 1e-5);
+                for ((got, wanted), param) in grads.iter().zip(&expected).zip(decoder.params()) {
+                    let largest = wanted.iter().fold(1e-6f32, |a, x| a.max(x.abs()));
+                    let off = got.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(off < 1e-5 * largest.max(1e-2), "{family}, {lanes} lanes, {}: {off} of {largest}", param.name);
+                }
+                assert_eq!(by_lanes(&decoder, &ids, lanes), (sum, grads), "{family}: bit for bit");
             }
         }
     }

@@ -258,6 +258,9 @@ impl Op for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
+    fn keeps_result(&self) -> bool {
+        true
+    }
     fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
         let (sizes, tensors, places) = self.inputs(args)?;
         let Sizes { batch, time, heads, d, .. } = sizes;

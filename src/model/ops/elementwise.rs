@@ -40,16 +40,6 @@ pub fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     by_dtype!(a.dtype(), T => Tensor::from_vec(zip(view::<T>(&sa, la)?, view::<T>(&sb, lb)?, |x, y| x + y), a.shape(), a.device()))
 }
 
-/// x · factor.
-pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    let (s, l) = x.storage_and_layout();
-    by_dtype!(x.dtype(), T => {
-        let (v, factor) = (view::<T>(&s, l)?, T::of(factor));
-        Tensor::from_vec(zip(v, v, |x, _| x * factor), x.shape(), x.device())
-    })
-}
-
 fn times(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_shape("a product", a, b)?;
     let (a, b) = (a.contiguous()?, b.contiguous()?);
@@ -63,6 +53,9 @@ pub struct Add;
 impl Op for Add {
     fn name(&self) -> &'static str {
         "add"
+    }
+    fn forgets(&self, _: usize) -> bool {
+        true
     }
     fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
         sum(&args[0], &args[1])
@@ -78,6 +71,9 @@ pub struct Mask;
 impl Op for Mask {
     fn name(&self) -> &'static str {
         "mask"
+    }
+    fn forgets(&self, argument: usize) -> bool {
+        argument == 0
     }
     fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
         times(&args[0], &args[1])

@@ -15,6 +15,15 @@ use std::time::Instant;
 /// A fused op: plain tensors in, one plain tensor out, and gradients by hand.
 pub trait Op: Send + Sync {
     fn name(&self) -> &'static str;
+    /// Whether the backward pass needs no number of this argument: then the tape does not keep it, and an empty tensor
+    /// stands in its place.
+    fn forgets(&self, _argument: usize) -> bool {
+        false
+    }
+    /// Whether the backward pass needs the result; else it gets an empty tensor.
+    fn keeps_result(&self) -> bool {
+        false
+    }
     /// `needs` says which arguments will want a gradient.
     fn forward(&self, args: &[Tensor], needs: &[bool]) -> Result<Tensor>;
     /// One gradient an argument; none where `needs` is false.
@@ -135,7 +144,9 @@ struct Node {
     ids: Vec<TensorId>,
     args: Vec<Tensor>,
     needs: Vec<bool>,
-    out: Tensor,
+    result: Tensor,
+    /// Under this id the result's gradient is found.
+    id: TensorId,
 }
 
 impl Default for Graph {
@@ -185,7 +196,10 @@ impl Graph {
             }
             tape.tracked.insert(out.id(), ());
             let ids = args.iter().map(|a| a.id()).collect();
-            tape.nodes.push(Node { op: Arc::new(op), ids, args: plain, needs, out: out.clone() });
+            let nothing = Tensor::zeros(0, out.dtype(), out.device())?;
+            let kept = plain.into_iter().enumerate().map(|(i, arg)| if op.forgets(i) { nothing.clone() } else { arg }).collect();
+            let result = if op.keeps_result() { out.clone() } else { nothing };
+            tape.nodes.push(Node { op: Arc::new(op), ids, args: kept, needs, result, id: out.id() });
         }
         Ok(out)
     }
@@ -237,8 +251,8 @@ impl Finished {
         let leaves: HashSet<TensorId> = tape.leaves.iter().filter(|leaf| leaf.is_variable()).map(Tensor::id).collect();
         let mut grads = HashMap::from([(self.last, grad.detach().contiguous()?)]);
         while let Some(node) = tape.nodes.pop() {
-            let Some(grad) = grads.remove(&node.out.id()) else { continue };
-            let parts = clocked(kept.as_deref(), node.op.name(), 1, || node.op.backward(&node.args, &node.out, &grad, &node.needs))?;
+            let Some(grad) = grads.remove(&node.id) else { continue };
+            let parts = clocked(kept.as_deref(), node.op.name(), 1, || node.op.backward(&node.args, &node.result, &grad, &node.needs))?;
             for ((id, part), needed) in node.ids.iter().zip(parts).zip(&node.needs) {
                 let (Some(part), true) = (part, needed) else { continue };
                 let sum = match grads.remove(id) {

@@ -2,11 +2,11 @@
 //! each chunk's gradient is made while its logits are there.
 //! Deliberately not here: means; the loop divides by its own denominators.
 
-use super::elementwise::scale;
 use super::graph::Op;
 use super::real::{Matrix, Real, by_dtype, gemm, largest, par_rows, product, sum2, view, wide};
-use candle_core::{Result, Tensor};
-use std::sync::OnceLock;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 /// Σ weight · −log softmax(hidden · headᵀ)[target]: arguments hidden (rows, width) and head (vocab, width).
 pub struct CrossEntropy {
@@ -14,15 +14,15 @@ pub struct CrossEntropy {
     pub targets: Vec<u32>,
     pub weights: Vec<f32>,
     /// Gradients of the sum, made by the forward pass.
-    grads: OnceLock<(Option<Tensor>, Option<Tensor>)>,
+    grads: Mutex<Option<[Option<Tensor>; 2]>>,
 }
 
 /// Bytes of logits that are held at a time.
-const CHUNK_BYTES: usize = 4 << 20;
+const CHUNK_BYTES: usize = 8 << 20;
 
 impl CrossEntropy {
     pub fn new(targets: Vec<u32>, weights: Vec<f32>) -> Self {
-        Self { targets, weights, grads: OnceLock::new() }
+        Self { targets, weights, grads: Mutex::new(None) }
     }
 
     fn run<T: Real>(&self, hidden: &[T], head: &[T], (rows, width, vocab): (usize, usize, usize), needs: &[bool]) -> Result<Sums<T>> {
@@ -97,6 +97,24 @@ fn loss_row<T: Real>(row: &mut [T], target: usize, weight: T) -> T {
     weight * (sum.ln() - chosen)
 }
 
+/// x · factor, in x's own place.
+struct Scale(f64);
+
+impl InplaceOp1 for Scale {
+    fn name(&self) -> &'static str {
+        "scale"
+    }
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+        const PIECE: usize = 1 << 16;
+        match storage {
+            CpuStorage::F32(x) => x.par_chunks_mut(PIECE).for_each(|x| wide(|| x.iter_mut().for_each(|x| *x *= self.0 as f32))),
+            CpuStorage::F64(x) => x.iter_mut().for_each(|x| *x *= self.0),
+            _ => candle_core::bail!("cross-entropy's gradients are f32 or f64"),
+        }
+        Ok(())
+    }
+}
+
 impl Op for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
@@ -117,16 +135,16 @@ impl Op for CrossEntropy {
             let keep = |v: Vec<T>, needed: bool, like: &Tensor| -> Result<Option<Tensor>> {
                 if needed { Ok(Some(Tensor::from_vec(v, like.shape(), like.device())?)) } else { Ok(None) }
             };
-            let _ = self.grads.set((keep(sums.d_hidden, needs[0], &hidden)?, keep(sums.d_head, needs[1], &head)?));
+            let grads = [keep(sums.d_hidden, needs[0], &hidden)?, keep(sums.d_head, needs[1], &head)?];
+            *self.grads.lock().unwrap_or_else(PoisonError::into_inner) = Some(grads);
             Tensor::from_vec(vec![T::of(sums.loss)], (), hidden.device())
         })
     }
     fn backward(&self, _: &[Tensor], _: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let Some((d_hidden, d_head)) = self.grads.get() else {
+        let Some(grads) = self.grads.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             candle_core::bail!("cross-entropy's backward pass came before its forward pass");
         };
         let factor = grad.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-        let scaled = |g: &Option<Tensor>| g.as_ref().map(|g| scale(g, factor)).transpose();
-        Ok(vec![scaled(d_hidden)?, scaled(d_head)?])
+        grads.into_iter().map(|g| g.map(|g| g.inplace_op1(&Scale(factor)).map(|()| g)).transpose()).collect()
     }
 }

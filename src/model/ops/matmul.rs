@@ -81,6 +81,10 @@ impl Op for Linear {
     fn name(&self) -> &'static str {
         "linear"
     }
+    /// Bias and residual.
+    fn forgets(&self, argument: usize) -> bool {
+        argument > 1
+    }
     fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
         let sizes = self.sizes(&args[0], &args[1])?;
         let (x, w) = (args[0].contiguous()?, args[1].contiguous()?);

@@ -48,6 +48,9 @@ impl Op for Rope {
     fn name(&self) -> &'static str {
         "rope"
     }
+    fn forgets(&self, argument: usize) -> bool {
+        argument == 0
+    }
     fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
         rotate(&args[0], &args[1], &args[2], false)
     }

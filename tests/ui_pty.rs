@@ -103,6 +103,50 @@ fn replies_and_sequences_in_pieces_are_never_keys() {
 }
 
 #[test]
+fn a_terminal_that_answers_nothing_is_not_asked_for_long_and_costs_nothing() {
+    let dir = project();
+    let mut screen = Pty::open_mute(dir.path(), 120, 36);
+    let asked = |s: &Pty| memchr::memmem::find_iter(&s.raw, b"\x1b[5n").count();
+    assert!(asked(&screen) > 0);
+    // A key is answered while the first reply is still waited for, and so is another right behind it.
+    for (key, shown) in [("gj", "[Jobs]"), ("gt", "[Train]"), ("gl", "[Life]")] {
+        screen.send(key);
+        screen.shows(shown);
+    }
+    screen.read_for(Duration::from_millis(1500));
+    let before = asked(&screen);
+    for (key, shown) in [("gj", "[Jobs]"), ("gt", "[Train]"), ("gl", "[Life]")] {
+        screen.send(key);
+        screen.shows(shown);
+    }
+    assert_eq!(asked(&screen), before, "it was asked again");
+    screen.send("q");
+    assert!(screen.ended().success());
+    screen.assert_restored();
+    let mut dumb = Pty::open(dir.path(), 120, 36, &[("TERM", "dumb")]);
+    dumb.shows("safe to close");
+    assert_eq!(asked(&dumb), 0);
+}
+
+#[test]
+fn a_reply_is_read_before_the_terminal_is_given_back() {
+    let dir = project();
+    let mut screen = Pty::open(dir.path(), 120, 36, &[]);
+    screen.shows("safe to close");
+    // Half a second of bytes stands in the line when the last key is typed.
+    screen.drains(10_000);
+    screen.send("gj");
+    screen.read_for(Duration::from_millis(30));
+    screen.send("q");
+    assert!(screen.ended().success());
+    screen.drains(0);
+    screen.read_for(Duration::from_millis(300));
+    screen.assert_restored();
+    // In a terminal that echoes, a reply that nobody reads would stand there as `^[[0n`.
+    assert!(memchr::memmem::find(&screen.raw, b"[0n").is_none(), "{}", screen.contents());
+}
+
+#[test]
 fn nothing_is_written_while_nothing_changes() {
     let dir = project();
     let mut screen = Pty::open(dir.path(), 120, 36, &[]);

@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
@@ -63,6 +64,9 @@ struct Measured {
 
 /// The end of a synchronized update: one frame.
 const FRAME_END: &[u8] = b"\x1b[?2026l";
+/// What asks a terminal for its status, and what every terminal answers.
+const ASK: &[u8] = b"\x1b[5n";
+const ANSWER: &[u8] = b"\x1b[0n";
 
 pub fn run(args: &Args) -> Result<(), Failure> {
     let directory = tempfile::Builder::new().prefix("weightroom-bench-").tempdir().map_err(Failure::failed)?;
@@ -192,14 +196,30 @@ fn tell(m: &Measured, json: bool) -> std::io::Result<()> {
     out::line(format!("terminal restored {}", if m.restored { "yes" } else { "NO" }))
 }
 
+/// How often `what` ends in a chunk; `tail` keeps the end of it, so that one that is cut in two is found.
+fn found(tail: &mut Vec<u8>, chunk: &[u8], what: &[u8]) -> usize {
+    tail.extend_from_slice(chunk);
+    let count = memchr::memmem::find_iter(tail, what).count();
+    tail.drain(..tail.len() - tail.len().min(what.len() - 1));
+    count
+}
+
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+/// The end that is typed into.
+type Keyboard = Arc<Mutex<Box<dyn Write + Send>>>;
+
+fn put(keyboard: &Keyboard, bytes: &[u8]) -> std::io::Result<()> {
+    let mut keyboard = keyboard.lock().unwrap_or_else(PoisonError::into_inner);
+    keyboard.write_all(bytes).and_then(|()| keyboard.flush())
 }
 
 /// The binary in a terminal of its own, and what it wrote so far.
 struct Screen {
     child: Box<dyn Child + Send + Sync>,
-    writer: Box<dyn Write + Send>,
+    writer: Keyboard,
     chunks: Receiver<(Instant, Vec<u8>)>,
     parser: vt100::Parser,
     began: Instant,
@@ -227,13 +247,18 @@ impl Screen {
             command.env_remove(name);
         }
         let mut reader = pty.master.try_clone_reader().map_err(Failure::failed)?;
-        let writer = pty.master.take_writer().map_err(Failure::failed)?;
+        let writer: Keyboard = Arc::new(Mutex::new(pty.master.take_writer().map_err(Failure::failed)?));
         let (send, chunks) = channel();
+        let keyboard = writer.clone();
         std::thread::Builder::new()
             .name("terminal".into())
             .spawn(move || {
                 let mut buffer = [0; 65536];
+                let mut tail = Vec::new();
                 while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                    let asked = found(&mut tail, &buffer[..n], ASK);
+                    // Nobody reads it where the workbench has just ended.
+                    let _ = put(&keyboard, &ANSWER.repeat(asked));
                     if send.send((Instant::now(), buffer[..n].to_vec())).is_err() {
                         return;
                     }
@@ -251,7 +276,7 @@ impl Screen {
     fn type_keys(&mut self, keys: &str) -> Result<(), Failure> {
         // One write a key, as fingers do it.
         for key in keys.chars() {
-            self.writer.write_all(key.encode_utf8(&mut [0; 4]).as_bytes()).and_then(|()| self.writer.flush()).map_err(Failure::failed)?;
+            put(&self.writer, key.encode_utf8(&mut [0; 4]).as_bytes()).map_err(Failure::failed)?;
             if keys.len() > 1 {
                 self.watch(Duration::from_millis(100));
             }
@@ -262,11 +287,7 @@ impl Screen {
     fn take(&mut self, chunk: &[u8]) {
         self.bytes += chunk.len();
         self.parser.process(chunk);
-        self.tail.extend_from_slice(chunk);
-        self.frames += memchr::memmem::find_iter(&self.tail, FRAME_END).count();
-        let keep = self.tail.len().min(FRAME_END.len() - 1);
-        let kept = self.tail.split_off(self.tail.len() - keep);
-        self.tail = kept;
+        self.frames += found(&mut self.tail, chunk, FRAME_END);
     }
 
     /// Reads for a while.

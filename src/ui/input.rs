@@ -17,6 +17,14 @@ const LONGEST: usize = 64;
 /// The most text that one paste may bring.
 const PASTE: usize = 8 << 20;
 
+/// What was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    Event(Event),
+    /// The terminal's answer to the question for its status (`CSI 0 n`).
+    Answer,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 enum State {
     Ground,
@@ -61,15 +69,18 @@ impl Default for Parser {
 }
 
 const END_OF_PASTE: &[u8] = b"\x1b[201~";
+/// The terminal's answer to the question for its status.
+const ANSWER: &[u8] = b"\x1b[0n";
 
 impl Parser {
-    /// How long to wait for more before calling [`Self::silence`]; none: nothing is held back.
-    pub fn wait(&self) -> Option<Duration> {
-        (self.state == State::Esc).then_some(ESC_WAIT)
+    /// How long to wait for more before calling [`Self::silence`]; none: nothing is held back. Where an answer of the
+    /// terminal is due, a lone Esc may well be its beginning, and the answer's own Esc tells that it was not.
+    pub fn wait(&self, answer_due: bool) -> Option<Duration> {
+        (self.state == State::Esc).then_some(if answer_due { LATE } else { ESC_WAIT })
     }
 
     /// No byte came for as long as [`Self::wait`] said.
-    pub fn silence(&mut self, now: Instant, out: &mut Vec<Event>) {
+    pub fn silence(&mut self, now: Instant, out: &mut Vec<Heard>) {
         if self.state == State::Esc {
             self.state = State::Ground;
             self.esc_at = Some(now);
@@ -78,7 +89,7 @@ impl Parser {
     }
 
     /// Bytes as they were read.
-    pub fn push(&mut self, bytes: &[u8], now: Instant, out: &mut Vec<Event>) {
+    pub fn push(&mut self, bytes: &[u8], now: Instant, out: &mut Vec<Heard>) {
         let gap = self.last.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         if gap > LATE && !matches!(self.state, State::Esc | State::Paste(_)) {
             self.state = State::Ground;
@@ -95,7 +106,7 @@ impl Parser {
         }
     }
 
-    fn byte(&mut self, b: u8, now: Instant, out: &mut Vec<Event>) {
+    fn byte(&mut self, b: u8, now: Instant, out: &mut Vec<Heard>) {
         match std::mem::replace(&mut self.state, State::Ground) {
             State::Ground => self.ground(b, false, now, out),
             State::Esc => self.after_esc(b, now, out),
@@ -110,13 +121,14 @@ impl Parser {
                 // The Linux console writes F1 to F5 as `Esc [ [ A`.
                 b'[' if bytes.is_empty() => self.state = State::Csi { bytes: vec![b'['], late },
                 b'~' if bytes == b"200" => self.state = State::Paste(Vec::new()),
-                0x40..=0x7e if !late => out.extend(sequence(&bytes, b)),
+                b'n' if bytes == b"0" => out.push(Heard::Answer),
+                0x40..=0x7e if !late => out.extend(sequence(&bytes, b).map(Heard::Event)),
                 0x40..=0x7e => {}
                 _ => self.ground(b, false, now, out),
             },
             State::Ss3 { late } => match b {
                 0x1b => self.state = State::Esc,
-                0x30..=0x7e if !late => out.extend(sequence(b"", b)),
+                0x30..=0x7e if !late => out.extend(sequence(b"", b).map(Heard::Event)),
                 0x30..=0x7e => {}
                 _ => self.ground(b, false, now, out),
             },
@@ -127,7 +139,12 @@ impl Parser {
             },
             State::Paste(mut text) => {
                 text.push(b);
-                if text.ends_with(END_OF_PASTE) {
+                if text.ends_with(ANSWER) {
+                    // The terminal answers when it is asked, also between two pieces of a long paste.
+                    text.truncate(text.len() - ANSWER.len());
+                    out.push(Heard::Answer);
+                    self.state = State::Paste(text);
+                } else if text.ends_with(END_OF_PASTE) {
                     text.truncate(text.len() - END_OF_PASTE.len());
                     text.truncate(PASTE);
                     out.push(pasted(&text));
@@ -153,7 +170,7 @@ impl Parser {
         }
     }
 
-    fn after_esc(&mut self, b: u8, now: Instant, out: &mut Vec<Event>) {
+    fn after_esc(&mut self, b: u8, now: Instant, out: &mut Vec<Heard>) {
         match b {
             b'[' => self.state = State::Csi { bytes: Vec::new(), late: false },
             b'O' => self.state = State::Ss3 { late: false },
@@ -166,7 +183,7 @@ impl Parser {
         }
     }
 
-    fn ground(&mut self, b: u8, alt: bool, now: Instant, out: &mut Vec<Event>) {
+    fn ground(&mut self, b: u8, alt: bool, now: Instant, out: &mut Vec<Heard>) {
         let after_esc = self.esc_at.take().is_some_and(|at| now.saturating_duration_since(at) < LATE);
         if after_esc && !alt {
             match b {
@@ -207,11 +224,15 @@ impl Parser {
     }
 }
 
-fn pasted(text: &[u8]) -> Event {
-    Event::Paste(String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\r', "\n"))
+fn pasted(text: &[u8]) -> Heard {
+    Heard::Event(Event::Paste(String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\r', "\n")))
 }
 
-fn key(code: KeyCode, modifiers: KeyModifiers) -> Event {
+fn key(code: KeyCode, modifiers: KeyModifiers) -> Heard {
+    Heard::Event(pressed(code, modifiers))
+}
+
+fn pressed(code: KeyCode, modifiers: KeyModifiers) -> Event {
     Event::Key(KeyEvent::new(code, modifiers))
 }
 
@@ -229,7 +250,7 @@ fn sequence(bytes: &[u8], end: u8) -> Option<Event> {
     }
     if let Some(rest) = text.strip_prefix('[') {
         let n = end.checked_sub(b'A').filter(|n| rest.is_empty() && *n < 5)?;
-        return Some(key(KeyCode::F(n + 1), KeyModifiers::NONE));
+        return Some(pressed(KeyCode::F(n + 1), KeyModifiers::NONE));
     }
     if text.starts_with(['?', '>', '=']) {
         return None;
@@ -270,7 +291,7 @@ fn sequence(bytes: &[u8], end: u8) -> Option<Event> {
         },
         _ => return None,
     };
-    Some(key(code, modifiers))
+    Some(pressed(code, modifiers))
 }
 
 /// As xterm codes them: one more than the sum of 1 (Shift), 2 (Alt) and 4 (Ctrl).
@@ -314,15 +335,16 @@ fn mouse_event(text: &str, end: u8) -> Option<Event> {
     Some(Event::Mouse(MouseEvent { kind, column: column.saturating_sub(1), row: row.saturating_sub(1), modifiers }))
 }
 
-/// Reads the terminal until nobody listens or it is gone; every event comes with the moment at which it was read.
-pub fn run(mut send: impl FnMut(Event, Instant) -> bool) {
+/// Reads the terminal until nobody listens or it is gone; everything comes with the moment at which it was read, a later
+/// one for what came later. `answer_due`: whether an answer of the terminal is waited for.
+pub fn run(answer_due: impl Fn() -> bool, mut send: impl FnMut(Heard, Instant) -> bool) {
     // The terminal itself, whatever standard input is; without a controlling one, standard input.
     let given = || std::io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
     let Ok(mut terminal) = std::fs::File::open("/dev/tty").or_else(|_| given()) else { return };
     let mut parser = Parser::default();
     let (mut out, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
-        let ready = match parser.wait() {
+        let ready = match parser.wait(answer_due()) {
             Some(wait) => poll(terminal.as_raw_fd(), wait),
             None => true,
         };
@@ -342,7 +364,8 @@ pub fn run(mut send: impl FnMut(Event, Instant) -> bool) {
             parser.silence(now, &mut out);
             now
         };
-        if !out.drain(..).all(|event| send(event, now)) {
+        // Of two things in one piece the first was there before the second, and what a key may answer depends on it.
+        if !out.drain(..).enumerate().all(|(i, heard)| send(heard, now + Duration::from_nanos(i as u64))) {
             return;
         }
     }
@@ -360,21 +383,28 @@ mod tests {
     use super::*;
 
     /// Feeds `(pause before it in ms, bytes)`; a pause longer than the parser's wait counts as silence.
-    fn feed(pieces: &[(u64, &[u8])]) -> Vec<Event> {
+    fn hear(answer_due: bool, pieces: &[(u64, &[u8])]) -> Vec<Heard> {
         let (mut parser, mut out, mut now) = (Parser::default(), Vec::new(), Instant::now());
         for (pause, bytes) in pieces {
             let pause = Duration::from_millis(*pause);
-            if parser.wait().is_some_and(|w| pause > w) {
-                parser.silence(now + ESC_WAIT, &mut out);
+            if let Some(wait) = parser.wait(answer_due).filter(|w| pause > *w) {
+                parser.silence(now + wait, &mut out);
             }
             now += pause;
             parser.push(bytes, now, &mut out);
         }
-        if parser.wait().is_some() {
-            parser.silence(now + ESC_WAIT, &mut out);
+        if let Some(wait) = parser.wait(answer_due) {
+            parser.silence(now + wait, &mut out);
         }
         out
     }
+
+    fn feed(pieces: &[(u64, &[u8])]) -> Vec<Event> {
+        let event = |heard| if let Heard::Event(event) = heard { Some(event) } else { None };
+        hear(false, pieces).into_iter().filter_map(event).collect()
+    }
+
+    use super::pressed as key;
 
     fn plain(code: KeyCode) -> Event {
         key(code, KeyModifiers::NONE)
@@ -456,6 +486,23 @@ mod tests {
         assert_eq!(feed(&[(0, b"\x1b[?99"), (600, b"x")]), [x()]);
         // Bytes that are no UTF-8 are dropped.
         assert_eq!(feed(&[(0, b"\xff\xc3x")]), [x()]);
+    }
+
+    #[test]
+    fn an_answer_is_no_key_however_it_comes() {
+        let answered = [Heard::Answer, Heard::Event(x())];
+        assert_eq!(hear(true, &[(0, b"\x1b[0nx")]), answered);
+        for pause in [1, 60, 300] {
+            let pieces: Vec<(u64, &[u8])> = b"\x1b[0nx".chunks(1).map(|c| (pause, c)).collect();
+            assert_eq!(hear(true, &pieces), answered, "{pause} ms between its bytes");
+        }
+        // An Esc that was typed is told from one that begins an answer by the answer.
+        let esc = Heard::Event(plain(KeyCode::Esc));
+        assert_eq!(hear(true, &[(0, b"\x1b"), (100, b"\x1b[0n")]), [esc.clone(), Heard::Answer]);
+        // One that came too late for that is an answer still, and its letters are nothing.
+        assert_eq!(hear(false, &[(0, b"\x1b"), (200, b"[0n"), (0, b"x")]), [esc, Heard::Answer, Heard::Event(x())]);
+        let pasted = Heard::Event(Event::Paste("one two".into()));
+        assert_eq!(hear(true, &[(0, b"\x1b[200~one"), (5, b"\x1b[0"), (5, b"n two\x1b[201~")]), [Heard::Answer, pasted]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod outlet;
 mod palette;
 pub mod pane;
 pub mod panes;
+mod pulse;
 mod shelf;
 pub mod shell;
 pub mod terminal;
@@ -23,6 +24,7 @@ pub mod world;
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,8 +35,10 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use crate::engine::Handle;
 use crate::engine::protocol::{Command, Up};
 use config::Config;
+use input::Heard;
 use loader::Loader;
 use outlet::{Drained, Outlet};
+use pulse::Pulse;
 use shell::{Out, Setup, Shell};
 use terminal::Screen;
 use theme::{Depth, Theme};
@@ -61,6 +65,8 @@ pub struct Options {
 /// All that the screen's thread ever waits for.
 enum Message {
     Input(Event, Instant),
+    /// The terminal says that it has shown what it was asked behind.
+    Answered(Instant),
     Up(Up),
     /// The engine's end of the channel is gone.
     EngineGone,
@@ -119,27 +125,31 @@ pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>,
         let sender = sender.clone();
         Loader::spawn(project, move |answer| sender.send(Message::Loaded(answer)).is_ok())?
     };
-    spawn_sources(&sender, events)?;
+    // A dumb terminal would show the question.
+    let pulse = Arc::new(Pulse::new(std::env::var("TERM").is_ok_and(|term| term != "dumb")));
+    spawn_sources(&sender, events, &pulse)?;
     let output = std::fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-    let to = sender.clone();
+    let (to, tells) = (sender.clone(), pulse.clone());
     let outlet = Outlet::spawn(output, move |told| {
         // Nobody is there any more where the terminal is gone: the same as a hang-up.
         let _ = to.send(match told {
             Drained::At(at) => Message::Drained(at),
-            Drained::Gone => Message::Signal(SIGHUP),
+            Drained::Gone => {
+                tells.forget();
+                Message::Signal(SIGHUP)
+            }
         });
     })?;
     let hook = PanicHook::install(sender);
     terminal::enter(mouse)?;
     let session = Session;
-    let terminal = Terminal::new(Screen::new(outlet, depth, None))?;
+    let terminal = Terminal::new(Screen::new(outlet, depth, None).with_pulse(pulse.clone())?)?;
     if let Some(run) = options.run {
         shell.show_run(run, now_ms());
     }
-    let mut driver = Driver { shell, terminal, messages, commands, loader, mouse, signalled: false, held: Vec::new() };
+    let mut driver = Driver { shell, terminal, pulse, messages, commands, loader, mouse, signalled: false, held: Vec::new() };
     let result = driver.drive(&complaints);
-    // The last frame and the farewell do not mix.
-    driver.terminal.backend().out().settle(SETTLE);
+    driver.settle();
     drop(session);
     drop(hook);
     driver.close();
@@ -161,6 +171,7 @@ impl Drop for Session {
 struct Driver {
     shell: Shell,
     terminal: Terminal<Screen<Outlet>>,
+    pulse: Arc<Pulse>,
     messages: Receiver<Message>,
     commands: Sender<Command>,
     loader: Loader,
@@ -183,10 +194,12 @@ impl Driver {
         loop {
             // While a frame is on its way nothing is drawn, so nothing is due: the next message is that it has left.
             let blocked = !self.terminal.backend().out().is_empty();
+            // A frame that has left may stand in a slow line, and another would only stand behind it.
+            let unseen = self.pulse.patience(Instant::now());
             let pause = Duration::from_millis(if self.shell.streams() { STREAM_MS } else { DATA_MS });
             let wake = self.shell.wakes(now_ms()).map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
             let due = stale.then(|| pause.saturating_sub(last.elapsed()));
-            let first = match due.into_iter().chain(wake).min().filter(|_| !blocked) {
+            let first = match unseen.or_else(|| due.into_iter().chain(wake).min()).filter(|_| !blocked) {
                 None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(wait) => self.messages.recv_timeout(wait),
             };
@@ -194,9 +207,13 @@ impl Driver {
                 Ok(message) => {
                     for message in std::iter::once(message).chain(std::iter::from_fn(|| self.messages.try_recv().ok())).collect::<Vec<_>>()
                     {
-                        stale |= !matches!(message, Message::Drained(_));
+                        stale |= !matches!(message, Message::Drained(_) | Message::Answered(_));
                         urgent |= self.take(message)?;
                     }
+                }
+                Err(RecvTimeoutError::Timeout) if unseen.is_some() => {
+                    self.pulse.give_up();
+                    urgent |= self.seen(Instant::now());
                 }
                 Err(RecvTimeoutError::Timeout) => urgent |= wake.is_some_and(|w| w <= pause) && !stale,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -204,12 +221,35 @@ impl Driver {
             if self.signalled || self.perform()? {
                 return Ok(());
             }
-            if (urgent || (stale && last.elapsed() >= pause)) && self.terminal.backend().out().is_empty() {
+            // Numbers wait until the terminal has shown all.
+            let wanted = (urgent && self.pulse.lets_through()) || (stale && self.pulse.due() == 0 && last.elapsed() >= pause);
+            if wanted && self.terminal.backend().out().is_empty() {
                 self.draw()?;
                 last = Instant::now();
                 (stale, urgent) = (false, false);
             }
         }
+    }
+
+    /// The terminal shows, or must be taken to show, all that was written: a question in it may be answered, also by what
+    /// was typed since. Whether something was.
+    fn seen(&mut self, at: Instant) -> bool {
+        self.shell.drawn(at);
+        if self.held.is_empty() || self.shell.awaits_drawing() {
+            return false;
+        }
+        for (event, read) in std::mem::take(&mut self.held) {
+            self.shell.input(event, read, now_ms());
+        }
+        true
+    }
+
+    /// Waits a moment until the terminal has all that was written, and we all that it has to say: neither the last frame
+    /// and a farewell mix, nor does the shell take a reply for typed.
+    fn settle(&self) {
+        let began = Instant::now();
+        self.terminal.backend().out().settle(SETTLE);
+        self.pulse.settle(SETTLE.saturating_sub(began.elapsed()));
     }
 
     /// Takes one message; whether it should be seen at once.
@@ -235,7 +275,7 @@ impl Driver {
             }
             Message::Signal(SIGTERM | SIGHUP | SIGINT) => self.signalled = true,
             Message::Signal(SIGTSTP) => {
-                self.terminal.backend().out().settle(SETTLE);
+                self.settle();
                 terminal::leave();
                 // Stops the whole process; the next line runs when `fg` lets it go on.
                 signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
@@ -247,14 +287,11 @@ impl Driver {
                 return Ok(true);
             }
             Message::Drained(at) => {
-                self.shell.drawn(at);
-                if !self.held.is_empty() && !self.shell.awaits_drawing() {
-                    for (event, read) in std::mem::take(&mut self.held) {
-                        self.shell.input(event, read, now);
-                    }
-                    return Ok(true);
-                }
+                self.pulse.left(at);
+                // Where the terminal is to answer, only that says that it was seen.
+                return Ok(self.pulse.due() == 0 && self.seen(at));
             }
+            Message::Answered(at) => return Ok(self.pulse.due() == 0 && self.seen(at)),
             // The next frame asks for the size.
             Message::Signal(SIGWINCH) => return Ok(true),
             Message::Signal(_) => {}
@@ -270,6 +307,7 @@ impl Driver {
     fn retake(&mut self) -> color_eyre::Result<()> {
         crossterm::terminal::disable_raw_mode()?;
         terminal::enter(self.mouse)?;
+        self.pulse.forget();
         self.terminal.backend_mut().forget();
         self.terminal.clear()?;
         Ok(())
@@ -343,7 +381,7 @@ impl Driver {
 }
 
 /// The threads that fill the channel: input, engine, signals.
-fn spawn_sources(sender: &Sender<Message>, events: Receiver<Up>) -> std::io::Result<()> {
+fn spawn_sources(sender: &Sender<Message>, events: Receiver<Up>, pulse: &Arc<Pulse>) -> std::io::Result<()> {
     let to = sender.clone();
     std::thread::Builder::new().name("engine events".into()).spawn(move || {
         while let Ok(up) = events.recv() {
@@ -362,9 +400,17 @@ fn spawn_sources(sender: &Sender<Message>, events: Receiver<Up>) -> std::io::Res
             }
         }
     })?;
-    let to = sender.clone();
+    let (to, pulse) = (sender.clone(), pulse.clone());
     std::thread::Builder::new().name("input".into()).spawn(move || {
-        input::run(|event, at| to.send(Message::Input(event, at)).is_ok());
+        let send = |heard, at| match heard {
+            Heard::Event(event) => to.send(Message::Input(event, at)).is_ok(),
+            Heard::Answer => {
+                pulse.answered(at);
+                to.send(Message::Answered(at)).is_ok()
+            }
+        };
+        input::run(|| pulse.due() > 0, send);
+        pulse.forget();
         // A terminal may go without a signal to us (when its multiplexer is killed): nobody is there any more.
         let _ = to.send(Message::Signal(SIGHUP));
     })?;

@@ -2,6 +2,8 @@
 //! Deliberately not here: what is drawn, and reading keys (`input`).
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Instant;
 
 use ratatui::backend::{Backend, ClearType, WindowSize};
 use ratatui::buffer::Cell;
@@ -9,6 +11,7 @@ use ratatui::layout::{Position, Size};
 use ratatui::style::{Color, Modifier};
 use unicode_width::UnicodeWidthStr;
 
+use super::pulse::{ASK, Pulse};
 use super::theme::Depth;
 
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[?1004h";
@@ -90,12 +93,24 @@ pub struct Screen<W: Write> {
     size: Option<Size>,
     /// The width when the terminal was asked last, which is once a frame: asking for each cell would be slow.
     width: std::cell::Cell<u16>,
+    /// Asked for the terminal's status behind every frame.
+    pulse: Option<Arc<Pulse>>,
 }
 
 impl<W: Write> Screen<W> {
     /// `size`: none asks the terminal.
     pub fn new(out: W, depth: Depth, size: Option<Size>) -> Self {
-        Self { out, frame: Vec::new(), depth, pen: Pen::PLAIN, at: None, cursor_shown: false, size, width: std::cell::Cell::new(0) }
+        let (frame, width) = (Vec::new(), std::cell::Cell::new(0));
+        Self { out, frame, depth, pen: Pen::PLAIN, at: None, cursor_shown: false, size, width, pulse: None }
+    }
+
+    /// Asks for the terminal's status now, and from now on behind every frame.
+    pub fn with_pulse(mut self, pulse: Arc<Pulse>) -> io::Result<Self> {
+        if pulse.ask(Instant::now()) {
+            self.out.write_all(ASK)?;
+        }
+        self.pulse = Some(pulse);
+        Ok(self)
     }
 
     /// Where the bytes go.
@@ -287,10 +302,14 @@ impl<W: Write> Backend for Screen<W> {
         if self.frame.is_empty() {
             return Ok(());
         }
-        let mut whole = Vec::with_capacity(self.frame.len() + 16);
+        let mut whole = Vec::with_capacity(self.frame.len() + 20);
         whole.extend_from_slice(b"\x1b[?2026h");
         whole.append(&mut self.frame);
         whole.extend_from_slice(b"\x1b[?2026l");
+        // Counted before it is written: the answer may be here before the write returns.
+        if self.pulse.as_ref().is_some_and(|pulse| pulse.ask(Instant::now())) {
+            whole.extend_from_slice(ASK);
+        }
         self.out.write_all(&whole)?;
         self.out.flush()
     }

@@ -1,11 +1,12 @@
-//! The real binary in a terminal of its own. Waits for conditions, never for times. Not here: what is tested.
+//! The real binary in a terminal of its own, at the end of a line that may be slow. Waits for conditions, never for times.
+//! Not here: what is tested.
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
@@ -19,16 +20,27 @@ pub struct Pty {
     /// Everything written so far.
     pub raw: Vec<u8>,
     master: Box<dyn MasterPty + Send>,
-    writer: Box<dyn Write + Send>,
+    writer: Keyboard,
     chunks: Receiver<Vec<u8>>,
     held: Arc<AtomicBool>,
-    /// Bytes a second that are read from the terminal; 0 for all that come.
+    /// Bytes a second that come through the line; 0 for all at once.
     rate: Arc<AtomicU64>,
 }
+
+type Keyboard = Arc<Mutex<Box<dyn Write + Send>>>;
 
 impl Pty {
     /// Opens the workbench on `project`, with settings of nobody, and waits for its first frame.
     pub fn open(project: &Path, columns: u16, rows: u16, env: &[(&str, &str)]) -> Self {
+        Self::open_on(true, project, columns, rows, env)
+    }
+
+    /// The same on a terminal that answers no question.
+    pub fn open_mute(project: &Path, columns: u16, rows: u16) -> Self {
+        Self::open_on(false, project, columns, rows, &[])
+    }
+
+    fn open_on(answers: bool, project: &Path, columns: u16, rows: u16, env: &[(&str, &str)]) -> Self {
         let pty = native_pty_system().openpty(size(columns, rows)).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_weightroom"));
         command.cwd(project);
@@ -43,22 +55,17 @@ impl Pty {
             command.env(name, value);
         }
         let mut reader = pty.master.try_clone_reader().unwrap();
-        let writer = pty.master.take_writer().unwrap();
-        let (send, chunks) = channel();
+        let writer: Keyboard = Arc::new(Mutex::new(pty.master.take_writer().unwrap()));
         let held = Arc::new(AtomicBool::new(false));
         let rate = Arc::new(AtomicU64::new(0));
-        let (holds, drains) = (held.clone(), rate.clone());
+        let (holds, drains, replies) = (held.clone(), rate.clone(), answers.then(|| writer.clone()));
+        // The near end takes all that comes, as a server does whose buffers hold megabytes.
+        let (into, line) = channel();
+        let (send, chunks) = channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 65536];
-            loop {
-                let rate = drains.load(Ordering::Acquire);
-                // A slow line takes a little twenty times a second.
-                let most = if rate == 0 { buffer.len() } else { (rate / 20).max(1) as usize };
-                let Ok(n @ 1..) = reader.read(&mut buffer[..most]) else { return };
-                if rate > 0 {
-                    std::thread::sleep(Duration::from_secs_f64(n as f64 / rate as f64));
-                }
-                if send.send(buffer[..n].to_vec()).is_err() {
+            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                if into.send(buffer[..n].to_vec()).is_err() {
                     return;
                 }
                 while holds.load(Ordering::Acquire) {
@@ -66,6 +73,7 @@ impl Pty {
                 }
             }
         });
+        std::thread::spawn(move || far_end(&line, &drains, replies.as_ref(), &send));
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
         let parser = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
@@ -79,7 +87,8 @@ impl Pty {
         self.held.store(hold, Ordering::Release);
     }
 
-    /// Reads no more than so many bytes a second from now on: a slow line. 0 reads all that come.
+    /// No more than so many bytes a second come through the line from now on, and what is written meanwhile waits in it.
+    /// 0: all that is written comes at once.
     pub fn drains(&self, bytes_per_s: u64) {
         self.rate.store(bytes_per_s, Ordering::Release);
     }
@@ -96,8 +105,9 @@ impl Pty {
     }
 
     pub fn send(&mut self, bytes: &str) {
-        self.writer.write_all(bytes.as_bytes()).unwrap();
-        self.writer.flush().unwrap();
+        let mut writer = self.writer.lock().unwrap();
+        writer.write_all(bytes.as_bytes()).unwrap();
+        writer.flush().unwrap();
     }
 
     pub fn resize(&mut self, columns: u16, rows: u16) {
@@ -182,6 +192,37 @@ impl Drop for Pty {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             let _ = self.child.kill();
             let _ = self.child.wait();
+        }
+    }
+}
+
+/// Hands on what comes through the line at its pace, and answers the question for the terminal's status when it has come
+/// that far, as a terminal does.
+fn far_end(line: &Receiver<Vec<u8>>, rate: &AtomicU64, replies: Option<&Keyboard>, send: &Sender<Vec<u8>>) {
+    const ASK: &[u8] = b"\x1b[5n";
+    let mut tail = Vec::new();
+    for chunk in line {
+        let mut rest = &chunk[..];
+        while !rest.is_empty() {
+            // A slow line brings a little twenty times a second.
+            let pace = rate.load(Ordering::Acquire);
+            let most = if pace == 0 { rest.len() } else { (pace / 20).max(1) as usize };
+            let (piece, later) = rest.split_at(most.min(rest.len()));
+            if pace > 0 {
+                std::thread::sleep(Duration::from_secs_f64(piece.len() as f64 / pace as f64));
+            }
+            rest = later;
+            tail.extend_from_slice(piece);
+            let asked = memchr::memmem::find_iter(&tail, ASK).count();
+            let keep = tail.len().min(ASK.len() - 1);
+            tail.drain(..tail.len() - keep);
+            if let Some(keyboard) = replies {
+                // Nobody reads it where the process has just ended.
+                let _ = keyboard.lock().unwrap().write_all("\x1b[0n".repeat(asked).as_bytes());
+            }
+            if send.send(piece.to_vec()).is_err() {
+                return;
+            }
         }
     }
 }

@@ -13,6 +13,11 @@ pub fn visible(text: &str, keep_newlines: bool) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|c| mark(c, keep_newlines)).collect())
 }
 
+/// A line about something, which its summary may name already.
+pub fn told_of(name: &str, summary: &str) -> String {
+    if name.is_empty() || summary.starts_with(name) { summary.to_string() } else { format!("{name}: {summary}") }
+}
+
 fn mark(c: char, keep_newlines: bool) -> char {
     match c {
         '\n' if keep_newlines => c,

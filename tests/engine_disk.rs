@@ -265,6 +265,38 @@ fn a_run_that_waits_for_room_can_be_stopped_and_resumed() {
 }
 
 #[test]
+fn a_disk_that_is_full_when_a_run_is_made_is_told_in_one_line_and_leaves_nothing_in_the_way() {
+    let Some(small) = Small::mount() else { return };
+    let mut screen = Screen::new(small.path());
+    // Room for nothing, and for some of the first files.
+    for room in [0, 4 << 10, 8 << 10] {
+        let ballast = small.fill(room);
+        let job = screen.train(10_000);
+        let full = |why: &str| why.contains("the disk is full");
+        let seen =
+            screen.wait(job, 0, "a word", |r| r.is_end() || matches!(r, Report::State { state: JobState::Paused, why } if full(why)));
+        let made: Vec<_> = fs::read_dir(small.path().join("runs")).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+        if let Report::Failed { cause, .. } = screen.seen[seen - 1].report.clone() {
+            println!("{room} bytes of room: {cause}");
+            assert!(full(&cause) && !cause.contains('\n'), "{cause}");
+            assert!(made.is_empty(), "{made:?}");
+            fs::remove_file(ballast).unwrap();
+        } else {
+            // It came so far as to be a run: then it waits for room as every run does.
+            println!("{room} bytes of room: it waits");
+            assert_eq!(made, ["tiny"]);
+            fs::remove_file(ballast).unwrap();
+            assert!(matches!(screen.end(job), Report::Finished { stopped: false, .. }));
+            screen.log();
+            fs::remove_dir_all(small.path().join("runs/tiny")).unwrap();
+        }
+    }
+    let job = screen.train(10_000);
+    assert!(matches!(screen.end(job), Report::Finished { stopped: false, .. }));
+    assert_same(&screen);
+}
+
+#[test]
 fn a_run_whose_directory_is_gone_fails_with_its_name_and_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let mut screen = Screen::new(dir.path());

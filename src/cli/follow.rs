@@ -47,6 +47,8 @@ pub fn follow_shared(
 
 /// Starts a job and returns as soon as it is sure that it will be done: the name of its run.
 pub fn detach(handle: &Handle, spec: JobSpec, name: &str) -> Result<String, Failure> {
+    // The person who asks for it is about to leave, and will want to know what happened meanwhile.
+    handle.send(Command::Watch)?;
     let mut following = Following::start(handle, spec, None, false)?;
     let mut found = None;
     while found.is_none() {
@@ -79,6 +81,10 @@ struct Following<'a> {
 impl<'a> Following<'a> {
     fn start(handle: &'a Handle, spec: JobSpec, shared: Option<&'a Path>, asks: bool) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen(asks)?;
+        if asks {
+            // Somebody looks on, until the terminal closes.
+            handle.send(Command::Watch)?;
+        }
         handle.start(TICKET, spec)?;
         Ok(Self { handle, interrupt, job: None, shared, run: None, seq: None, stopped: false, asked: false })
     }

@@ -71,6 +71,7 @@ impl Fan {
         remember(&mut inner.heads, &event);
         match &event.report {
             Report::Values(values) => drop(inner.steps.insert(event.job, values.step)),
+            Report::Resumed { step } => drop(inner.steps.insert(event.job, *step)),
             report if report.is_end() => drop(inner.steps.remove(&event.job)),
             _ => {}
         }

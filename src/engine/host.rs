@@ -28,7 +28,7 @@ pub fn run(project: &Path, settings: Settings, unused: Option<Duration>, ready: 
         return Err(EngineError::Other(format!("{}: no such directory; make it, or name another", project.display())));
     }
     let path = socket::path_of(project);
-    let engine = Engine::start(project, Settings { outlives: true, first_job: first_job(), ..settings })?;
+    let engine = Engine::start(project, Settings { outlives: true, first_job: first_job(), notifies: true, ..settings })?;
     socket::listen(&engine, &path)?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|e| EngineError::Other(format!("signals cannot be received: {e}; end other programs")))?;

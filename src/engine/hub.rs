@@ -25,6 +25,8 @@ pub(super) struct Hub {
     pub panics: PanicNotes,
     /// Whether this engine goes on when its screens go.
     pub outlives: bool,
+    /// Whether the person's own command is run at the end or the fault of a job.
+    pub notifies: bool,
     state: Mutex<State>,
     bell: Condvar,
 }
@@ -53,6 +55,7 @@ impl Hub {
             models: Models::default(),
             panics: settings.panics,
             outlives: settings.outlives,
+            notifies: settings.notifies,
             state,
             bell: Condvar::new(),
         }
@@ -275,7 +278,9 @@ impl Hub {
         screen.close();
         if screen.is_person() && self.fan.listeners().1 == 0 {
             let steps = self.fan.steps();
-            let runs = lock(&self.state).active.values().filter_map(|j| Some((j.run()?, *steps.get(&j.id)?))).collect();
+            // Also one that waits, or has not come to its first step: it is what happens next.
+            let run = |j: &Arc<Active>| Some((run_of(j)?, steps.get(&j.id).copied().unwrap_or(0)));
+            let runs = lock(&self.state).active.values().filter(|j| j.kind.name == "train").filter_map(run).collect();
             // Without the note the next screen only lacks a summary.
             let _ = crate::run::away::leave(&self.project, runs);
         }
@@ -322,12 +327,17 @@ impl Hub {
 
 /// Whether `job` trains the run that `model` names, by name or by its directory.
 fn trains(job: &Active, model: &str, project: &Path) -> bool {
+    run_of(job).is_some_and(|run| {
+        let dir = project.join("runs").join(&run);
+        model == run || Path::new(model) == dir || project.join(model) == dir
+    })
+}
+
+/// The run that a job writes, or will when its turn comes.
+fn run_of(job: &Active) -> Option<String> {
     let of_spec = || {
         let spec: TrainSpec = serde_json::from_value(job.spec.params.clone()).ok()?;
         spec.resume.or(spec.name)
     };
-    job.run().or_else(of_spec).is_some_and(|run| {
-        let dir = project.join("runs").join(&run);
-        model == run || Path::new(model) == dir || project.join(model) == dir
-    })
+    job.run().or_else(of_spec)
 }

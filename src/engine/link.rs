@@ -2,6 +2,7 @@
 //! asked for, and again after it broke off. Nothing is written into a project before that first job.
 //! Deliberately not here: the process itself (`host`), and what a screen does with what it hears.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +21,15 @@ const LOOK: Duration = Duration::from_millis(400);
 pub fn open(project: &Path, settings: impl Fn() -> Settings + Send + 'static) -> Result<Handle, EngineError> {
     let (commands, received) = channel();
     let (outlet, events) = channel();
-    let line =
-        Line { project: project.into(), socket: socket::path_of(project), outlet, settings: Box::new(settings), far: None, watched: false };
+    let line = Line {
+        project: project.into(),
+        socket: socket::path_of(project),
+        outlet,
+        settings: Box::new(settings),
+        far: None,
+        watched: false,
+        foreign: None,
+    };
     thread("weightroom-link", move || line.run(&received))?;
     Ok(Handle { commands, events, project: project.into() })
 }
@@ -39,6 +47,8 @@ struct Line {
     settings: Box<dyn Fn() -> Settings + Send>,
     far: Option<Far>,
     watched: bool,
+    /// The socket of an engine that speaks otherwise: asked once, since each time would keep it from ending.
+    foreign: Option<u64>,
 }
 
 impl Line {
@@ -101,8 +111,17 @@ impl Line {
 
     /// Connects to an engine that runs already; whether there is one.
     fn find(&mut self) -> bool {
+        let socket = std::fs::metadata(&self.socket).ok().map(|m| m.ino());
+        if socket.is_none() || socket == self.foreign {
+            return false;
+        }
         match Handle::connect(&self.socket) {
             Ok(handle) => self.attach(handle).is_ok(),
+            Err(EngineError::Version(why)) => {
+                self.foreign = socket;
+                let _ = self.outlet.send(Up::Told(why));
+                false
+            }
             Err(_) => false,
         }
     }
@@ -112,7 +131,7 @@ impl Line {
             Ok(handle) => self.attach(handle),
             Err(why @ EngineError::Version(_)) => Err(why),
             Err(why) => {
-                let handle = Handle::spawn_with(&self.project, (self.settings)())?;
+                let handle = Handle::spawn_with(&self.project, Settings { notifies: true, ..(self.settings)() })?;
                 self.attach(handle)?;
                 let _ = self.outlet.send(Up::Told(format!("{why}; until then jobs stop with this terminal")));
                 Ok(())

@@ -12,6 +12,7 @@ pub mod library;
 pub mod link;
 pub mod models;
 mod monitor;
+pub mod notify;
 pub mod protocol;
 pub mod socket;
 pub mod worker;
@@ -54,11 +55,14 @@ pub struct Settings {
     pub outlives: bool,
     /// Jobs are numbered from here on, so that a screen that saw an earlier engine end never takes one job for another.
     pub first_job: u64,
+    /// Whether the person's own command is run at the end or the fault of a job.
+    pub notifies: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { jobs: JOBS, lower_priority: true, panics: worker::PanicNotes::default(), outlives: false, first_job: 0 }
+        let panics = worker::PanicNotes::default();
+        Self { jobs: JOBS, lower_priority: true, panics, outlives: false, first_job: 0, notifies: false }
     }
 }
 

@@ -36,6 +36,8 @@ struct Out {
     sink_error: Option<String>,
     /// Whether a part of the log waits for room on the disk.
     full: bool,
+    /// Whether it was told that there is no room, and no step was done since.
+    told_full: bool,
 }
 
 impl Active {
@@ -137,6 +139,7 @@ impl Active {
             self.emit(hub, &mut out, Report::Started { kind: self.kind.name.into(), title: self.title.clone(), run: None });
         }
         let end = report.is_end();
+        let told = self.worth_telling(&mut out, &report);
         self.emit(hub, &mut out, report);
         if end {
             out.ended = true;
@@ -145,6 +148,23 @@ impl Active {
                 _ => {}
             }
         }
+        drop(out);
+        if let Some(text) = told.filter(|_| hub.notifies) {
+            super::notify::tell(&hub.project, &text);
+        }
+    }
+
+    /// What the person's own command is to be told of this report. A generation's end is seen where it was asked for.
+    fn worth_telling(&self, out: &mut Out, report: &Report) -> Option<String> {
+        if matches!(report, Report::Values(_)) {
+            out.told_full = false;
+        }
+        let words = super::notify::words(out.run.as_deref().unwrap_or(&self.title), report).filter(|_| self.kind.name != "generate");
+        // A run that waits for room says so again whenever its log has found some.
+        if words.is_some() && !report.is_end() && std::mem::replace(&mut out.told_full, true) {
+            return None;
+        }
+        words
     }
 
     fn emit(&self, hub: &Hub, out: &mut Out, report: Report) {

@@ -1,8 +1,9 @@
 //! A file that grows at its end and forgets nothing when the disk is full: what could not be written waits in memory,
-//! and the next flush goes on at the very byte. Deliberately not here: when to flush, and what the bytes mean.
+//! and the next flush goes on at the very byte; what was written and could not be brought to the disk is written again.
+//! Deliberately not here: when to flush, and what the bytes mean.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 pub(super) struct Appender {
@@ -10,18 +11,24 @@ pub(super) struct Appender {
     /// Opened with the first byte.
     file: Option<File>,
     pending: Vec<u8>,
+    /// How much of the file is on the disk for certain, once a sync has failed.
+    safe: u64,
+    failed: bool,
+    sync: fn(&File) -> io::Result<()>,
 }
 
 impl Appender {
     /// To a file that is made when there is something to write, with its directory (and not that one's parents: a run
     /// that somebody deleted must not come back as half a run).
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, pending: Vec::new() }
+        Self { path, file: None, pending: Vec::new(), safe: 0, failed: false, sync: File::sync_data }
     }
 
     /// To an open file that stands at its end.
     pub fn of(path: PathBuf, file: File) -> Self {
-        Self { path, file: Some(file), pending: Vec::new() }
+        // What an earlier process wrote is as safe as that one left it.
+        let safe = file.metadata().map_or(0, |m| m.len());
+        Self { path, file: Some(file), pending: Vec::new(), safe, failed: false, sync: File::sync_data }
     }
 
     /// Takes bytes without writing them.
@@ -41,7 +48,11 @@ impl Appender {
         }
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => self.open()?,
+            None => {
+                let file = self.open()?;
+                self.safe = file.metadata()?.len();
+                file
+            }
         };
         let mut done = 0;
         let result = loop {
@@ -60,10 +71,37 @@ impl Appender {
         result
     }
 
-    /// Waits until what was written is on the disk.
+    /// Waits until what was written is on the disk. File systems that find room late tell of a full disk only here, and
+    /// then take what was written for done: a second sync would succeed without it. So it is written once more.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
-        self.file.as_ref().map_or(Ok(()), File::sync_data)
+        if self.failed {
+            self.rewrite()?;
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        let length = file.metadata()?.len();
+        self.failed = true;
+        (self.sync)(file)?;
+        (self.safe, self.failed) = (length, false);
+        Ok(())
+    }
+
+    /// Writes what is not on the disk for certain over itself, from what the system still holds of it.
+    fn rewrite(&self) -> io::Result<()> {
+        // One that appends would write it behind the end.
+        let mut file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        let mut buffer = vec![0; 1 << 16];
+        let mut at = self.safe;
+        loop {
+            file.seek(SeekFrom::Start(at))?;
+            let n = file.read(&mut buffer)?;
+            if n == 0 {
+                return Ok(());
+            }
+            file.seek(SeekFrom::Start(at))?;
+            file.write_all(&buffer[..n])?;
+            at += n as u64;
+        }
     }
 
     fn open(&self) -> io::Result<File> {
@@ -100,6 +138,28 @@ mod tests {
         let mut far = Appender::new(dir.path().join("c/d/e"));
         far.push(b"x");
         assert_eq!((far.flush().unwrap_err().kind(), far.waiting()), (io::ErrorKind::NotFound, 1));
+    }
+
+    #[test]
+    fn what_a_full_disk_refuses_only_when_it_is_synced_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut out = Appender::new(path.clone());
+        out.push(b"safe ");
+        out.sync().unwrap();
+        out.push(&b"late ".repeat(30_000));
+        out.sync = |_| Err(io::ErrorKind::StorageFull.into());
+        for _ in 0..2 {
+            assert!(crate::report::is_full(&out.sync().unwrap_err()));
+        }
+        let whole = fs::read(&path).unwrap();
+        out.push(b"end");
+        out.sync = File::sync_data;
+        // As if what it holds from there on had to be brought to the disk anew: it is the same afterwards, and no longer.
+        assert_eq!(out.safe, 5);
+        out.sync().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [&whole[..], b"end"].concat());
+        assert_eq!((out.safe, out.failed), (whole.len() as u64 + 3, false));
     }
 
     #[test]

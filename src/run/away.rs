@@ -26,19 +26,22 @@ fn path_of(project: &Path) -> PathBuf {
     project.join(".weightroom").join("away.json")
 }
 
-/// Keeps where `runs` stand now; with no run in training, nothing is worth telling and an old note goes.
+/// Keeps where `runs` stand now. What an older note says still counts: one that was told is not there any more, and who
+/// came meanwhile and went before it was told (a line that broke) has heard nothing.
 pub fn leave(project: &Path, runs: BTreeMap<String, u64>) -> Result<(), RunError> {
-    let path = path_of(project);
     if runs.is_empty() {
-        let _ = fs::remove_file(&path);
         return Ok(());
     }
-    let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-    let text = serde_json::to_vec(&Away { since_ms, runs }).map_err(|e| RunError::Other(e.to_string()))?;
-    super::files::replace(&path, &text)
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let mut note = read(project).unwrap_or_else(|| Away { since_ms: now(), runs: BTreeMap::new() });
+    for (run, step) in runs {
+        note.runs.entry(run).or_insert(step);
+    }
+    let text = serde_json::to_vec(&note).map_err(|e| RunError::Other(e.to_string()))?;
+    super::files::replace(&path_of(project), &text)
 }
 
-/// Reads the note. It stays until the next person leaves, or until `forget`.
+/// Reads the note. It stays until `forget`.
 pub fn read(project: &Path) -> Option<Away> {
     let path = path_of(project);
     if fs::metadata(&path).ok()?.len() > MAX_BYTES {
@@ -67,9 +70,15 @@ mod tests {
         assert!(note.since_ms > 1_700_000_000_000);
         forget(dir.path());
         assert_eq!(read(dir.path()), None);
-        leave(dir.path(), [("demo".to_string(), 412)].into()).unwrap();
         leave(dir.path(), BTreeMap::new()).unwrap();
         assert_eq!(read(dir.path()), None, "nobody missed anything");
+        leave(dir.path(), [("demo".to_string(), 412)].into()).unwrap();
+        let first = read(dir.path()).unwrap();
+        // Somebody came and went before it was told: it says what it said, and of what began meanwhile.
+        leave(dir.path(), [("demo".to_string(), 900), ("more".to_string(), 3)].into()).unwrap();
+        leave(dir.path(), BTreeMap::new()).unwrap();
+        let note = read(dir.path()).unwrap();
+        assert_eq!((note.since_ms, &note.runs), (first.since_ms, &[("demo".to_string(), 412), ("more".to_string(), 3)].into()));
         fs::write(path_of(dir.path()), "{").unwrap();
         assert_eq!(read(dir.path()), None);
     }

@@ -43,10 +43,14 @@ impl RunDir {
             lock.name_holder(&run)?;
             Ok((run, lock))
         });
-        if made.is_err() {
+        made.map_err(|error| {
             let _ = fs::remove_dir_all(&staging);
-        }
-        made
+            if !error.is_full() {
+                return error;
+            }
+            let path = runs.join(safe_name(wanted.unwrap_or(hint)));
+            RunError::file(&path, "the disk is full", "free some space and start again")
+        })
     }
 
     /// Fills a directory that no list shows yet.

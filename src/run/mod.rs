@@ -55,8 +55,15 @@ impl RunError {
 
 /// What a person is told while a run waits for room on the disk.
 pub fn full_disk(dir: &Path) -> String {
-    format!("the disk is full ({}); it goes on by itself when there is room", shown(dir))
+    format!("{FULL} ({}); it goes on by itself when there is room", shown(dir))
 }
+
+/// Whether a run is paused for want of room, by what it was told with.
+pub fn says_full(why: &str) -> bool {
+    why.starts_with(FULL)
+}
+
+const FULL: &str = "the disk is full";
 
 /// A path may hold anything; it reaches terminals.
 fn shown(path: &Path) -> String {

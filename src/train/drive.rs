@@ -145,8 +145,13 @@ pub fn train(request: Request, monitor: &dyn Monitor) -> Result<Outcome, TrainEr
     let from = prepare::From { project: &project, checkpoint: None, tokenizer: None, device: &device };
     let material = prepare::material(recipe, &from, monitor)?;
     let (run, lock) = RunDir::create(&project, name.as_deref(), &hint, &material.recipe.to_toml())?;
-    material.tokenizer.save(&run.path.join("tokenizer.json"))?;
-    let mut trainer = Trainer::new(run, lock, material, device, None, monitor)?;
+    let path = run.path.clone();
+    let saved = material.tokenizer.save(&path.join("tokenizer.json")).map_err(TrainError::from);
+    let made = saved.and_then(|()| Trainer::new(run, lock, material, device, None, monitor));
+    let mut trainer = made.inspect_err(|_| {
+        // Half a run would only be in the way of the next one of its name.
+        let _ = std::fs::remove_dir_all(&path);
+    })?;
     trainer.announce(&[]);
     let entry = objective::find(&trainer.recipe.objective.kind)?;
     (entry.run)(&mut trainer, None)

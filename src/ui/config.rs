@@ -5,10 +5,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use etcetera::BaseStrategy;
-
 use super::keymap::{Binding, Sequence, parse_keys};
 use super::theme::{BUILT_IN, Theme};
+pub use crate::engine::notify::{Notify, directory};
 use crate::recipe::{Fault, line_of};
 use crate::text::visible;
 
@@ -24,22 +23,6 @@ pub struct Config {
     pub keys: HashMap<String, Vec<Sequence>>,
     /// What was wrong, one line each.
     pub complaints: Vec<String>,
-}
-
-/// What happens at the end or the fault of a job.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Notify {
-    Off,
-    /// The terminal's bell and its desktop notification.
-    #[default]
-    Bell,
-    /// Both, and this shell command with the message in `WEIGHTROOM_MESSAGE`.
-    Command(String),
-}
-
-/// The directory of settings; none where the system names no home.
-pub fn directory() -> Option<PathBuf> {
-    etcetera::choose_base_strategy().ok().map(|s| s.config_dir().join("weightroom"))
 }
 
 impl Config {
@@ -80,25 +63,19 @@ impl Config {
                     config.ascii = Some(on);
                     None
                 }
-                ("notify", _, Some(on)) => {
-                    config.notify = if on { Notify::Bell } else { Notify::Off };
-                    None
-                }
-                ("notify", Some(command), _) => {
-                    config.notify = match command {
-                        "off" | "" => Notify::Off,
-                        "bell" => Notify::Bell,
-                        command => Notify::Command(command.into()),
-                    };
-                    None
-                }
+                ("notify", text, on) => match Notify::of(text, on) {
+                    Some(notify) => {
+                        config.notify = notify;
+                        None
+                    }
+                    None => Some("`notify` is true, false, \"off\", \"bell\" or a command in quotes".into()),
+                },
                 ("keys", ..) => {
                     config.keys(path, text, item, known);
                     None
                 }
                 ("theme", ..) => Some("`theme` is a name in quotes: theme = \"light\"".into()),
                 ("mouse" | "ascii", ..) => Some(format!("`{key}` is true or false, without quotes")),
-                ("notify", ..) => Some("`notify` is true, false, \"off\", \"bell\" or a command in quotes".into()),
                 _ => Some(format!("unknown key `{key}`; known are theme, mouse, ascii, notify and [keys]")),
             };
             config.complaints.extend(wrong.map(|why| format!("{}:{line}: {why}", path.display())));

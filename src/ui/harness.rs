@@ -100,7 +100,7 @@ impl Harness {
         let (shell, now_ms) = (&mut self.shell, self.now_ms);
         let Ok(_) = self.terminal.draw(|frame| shell.draw(frame, now_ms));
         self.shell.sent(self.read);
-        self.shell.drawn(self.read);
+        self.shell.drawn(self.read, self.read);
         text(self.terminal.backend().buffer())
     }
 

@@ -2,7 +2,7 @@
 //! tells what happened while nobody watched. Deliberately not here: the engine process and the files (`engine::link`, `loader`).
 
 use super::pane::{Effect, Show};
-use super::shell::{Asking, Out, Shell, is_generation};
+use super::shell::{Asking, Out, Shell, TOAST_MS, is_generation};
 use super::widgets;
 use super::world::{Away, Job};
 use crate::engine::protocol::Command;
@@ -131,16 +131,31 @@ impl Shell {
     /// Tells what happened while nobody watched.
     pub(super) fn came_back(&mut self, away: &Away, now_ms: u64) {
         if away.lines.is_empty() {
-            return;
+            return self.was_told();
         }
-        let time = widgets::duration(now_ms.saturating_sub(away.since_ms));
-        self.say(format!("away {time}: {}", away.lines.join(" · ")), now_ms);
-        // It is read by somebody who has just sat down.
-        if let Some((_, until)) = &mut self.toast {
-            *until += AWAY_MS;
+        let gone = now_ms.saturating_sub(away.since_ms);
+        self.say(format!("away {}: {}", widgets::duration(gone), away.lines.join(" · ")), now_ms);
+        // After a while it is read by somebody who has just sat down.
+        let until = now_ms + if gone < A_WHILE_MS { TOAST_MS } else { AWAY_MS };
+        if let Some((_, stays)) = &mut self.toast {
+            *stays = until;
+        }
+        self.telling = Some((now_ms, until));
+    }
+
+    /// What happened meanwhile has stood on the screen and need not be told again. Until then a screen that goes (its line
+    /// broke, it was killed) leaves the telling to the next one.
+    pub(super) fn was_told(&mut self) {
+        self.telling = None;
+        // Who may only look takes nothing away from the one who comes back.
+        if !self.readonly {
+            self.out.push(Out::Load(super::world::Load::Told));
         }
     }
 }
 
-/// How much longer than other lines the summary stays.
-const AWAY_MS: u64 = 16_000;
+/// How long the summary stays, after how long an absence.
+const AWAY_MS: u64 = 20_000;
+const A_WHILE_MS: u64 = 60_000;
+/// Who presses a key after this time has had a look at the screen.
+pub(super) const SEEN_MS: u64 = 1_000;

@@ -101,11 +101,12 @@ impl Worker {
             Load::Cut { ticket, name, text } => {
                 answer(Loaded::Cut { ticket, result: self.tokenizers.cut(&self.project, &name, &text) });
             }
-            Load::Away { keep } => {
-                if let Some(away) = away(&self.project, keep) {
+            Load::Away => {
+                if let Some(away) = away(&self.project) {
                     answer(Loaded::Away(away));
                 }
             }
+            Load::Told => crate::run::away::forget(&self.project),
             Load::Write { path, text } => answer(write(&self.project, path, &text)),
             // The desk's own; see `Loader::ask`.
             Load::Data(_) => {}
@@ -114,11 +115,8 @@ impl Worker {
 }
 
 /// What the runs did since the last person left.
-fn away(project: &Path, keep: bool) -> Option<Away> {
+fn away(project: &Path) -> Option<Away> {
     let left = crate::run::away::read(project)?;
-    if !keep {
-        crate::run::away::forget(project);
-    }
     let line = |(name, then): (&String, &u64)| {
         let run = RunDir::open(project, name).ok()?;
         let now = directory::summary(&run);

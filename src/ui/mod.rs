@@ -65,8 +65,11 @@ pub struct Options {
 /// All that the screen's thread ever waits for.
 enum Message {
     Input(Event, Instant),
-    /// The terminal says that it has shown what it was asked behind.
-    Answered(Instant),
+    /// The terminal says at a moment that it has shown all that was written until an earlier one.
+    Answered {
+        until: Instant,
+        at: Instant,
+    },
     Up(Up),
     /// The engine's end of the channel is gone.
     EngineGone,
@@ -207,13 +210,14 @@ impl Driver {
                 Ok(message) => {
                     for message in std::iter::once(message).chain(std::iter::from_fn(|| self.messages.try_recv().ok())).collect::<Vec<_>>()
                     {
-                        stale |= !matches!(message, Message::Drained(_) | Message::Answered(_));
+                        stale |= !matches!(message, Message::Drained(_) | Message::Answered { .. });
                         urgent |= self.take(message)?;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) if unseen.is_some() => {
                     self.pulse.give_up();
-                    urgent |= self.seen(Instant::now());
+                    let now = Instant::now();
+                    urgent |= self.seen(now, now);
                 }
                 Err(RecvTimeoutError::Timeout) => urgent |= wake.is_some_and(|w| w <= pause) && !stale,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -231,10 +235,10 @@ impl Driver {
         }
     }
 
-    /// The terminal shows, or must be taken to show, all that was written: a question in it may be answered, also by what
-    /// was typed since. Whether something was.
-    fn seen(&mut self, at: Instant) -> bool {
-        self.shell.drawn(at);
+    /// The terminal shows, or must be taken to show, since `at` all that was written until `until`: a question in it may be
+    /// answered, also by what was typed since. Whether something was.
+    fn seen(&mut self, until: Instant, at: Instant) -> bool {
+        self.shell.drawn(until, at);
         if self.held.is_empty() || self.shell.awaits_drawing() {
             return false;
         }
@@ -289,9 +293,9 @@ impl Driver {
             Message::Drained(at) => {
                 self.pulse.left(at);
                 // Where the terminal is to answer, only that says that it was seen.
-                return Ok(self.pulse.due() == 0 && self.seen(at));
+                return Ok(self.pulse.due() == 0 && self.seen(at, at));
             }
-            Message::Answered(at) => return Ok(self.pulse.due() == 0 && self.seen(at)),
+            Message::Answered { until, at } => return Ok(self.seen(until, at)),
             // The next frame asks for the size.
             Message::Signal(SIGWINCH) => return Ok(true),
             Message::Signal(_) => {}
@@ -325,12 +329,7 @@ impl Driver {
                 }
                 Out::Load(load) => self.loader.ask(load),
                 Out::Yank(text) => self.terminal.backend_mut().write_raw(&terminal::yank_sequence(&text, tmux))?,
-                Out::Notify { text, command } => {
-                    self.terminal.backend_mut().write_raw(&terminal::notify_sequence(&text, tmux))?;
-                    if let Some(command) = command {
-                        notify(command, text);
-                    }
-                }
+                Out::Notify(text) => self.terminal.backend_mut().write_raw(&terminal::notify_sequence(&text, tmux))?,
                 Out::Mouse(on) => {
                     self.mouse = on;
                     self.terminal.backend_mut().write_raw(terminal::mouse_sequence(on))?;
@@ -353,7 +352,7 @@ impl Driver {
         self.shell.sent(begun);
         if self.terminal.backend().out().handed() == handed {
             // Nothing had to be written: the terminal shows it already, and nobody will tell that it has left.
-            self.shell.drawn(begun);
+            self.shell.drawn(begun, begun);
         }
         Ok(())
     }
@@ -404,10 +403,7 @@ fn spawn_sources(sender: &Sender<Message>, events: Receiver<Up>, pulse: &Arc<Pul
     std::thread::Builder::new().name("input".into()).spawn(move || {
         let send = |heard, at| match heard {
             Heard::Event(event) => to.send(Message::Input(event, at)).is_ok(),
-            Heard::Answer => {
-                pulse.answered(at);
-                to.send(Message::Answered(at)).is_ok()
-            }
+            Heard::Answer => pulse.answered(at).is_none_or(|until| to.send(Message::Answered { until, at }).is_ok()),
         };
         input::run(|| pulse.due() > 0, send);
         pulse.forget();
@@ -421,21 +417,6 @@ fn spawn_sources(sender: &Sender<Message>, events: Receiver<Up>, pulse: &Arc<Pul
 fn suspend() -> std::io::Result<()> {
     // SAFETY: kill only sends a signal; group 0 is our own.
     if unsafe { libc::kill(0, SIGTSTP) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}
-
-/// Runs the person's command beside the screen, with nothing of the terminal in its hands.
-fn notify(command: String, text: String) {
-    use std::process::{Command, Stdio};
-    let child = Command::new("sh")
-        .args(["-c", &command])
-        .env("WEIGHTROOM_MESSAGE", text)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    if let Ok(mut child) = child {
-        let _ = std::thread::Builder::new().name("notify".into()).spawn(move || child.wait());
-    }
 }
 
 type Hook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Sync + Send + 'static>;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 pub const ASK: &[u8] = b"\x1b[5n";
 /// How long the first reply is waited for. A terminal that is silent for so long is not asked again.
 const FIRST: Duration = Duration::from_secs(1);
-/// How long the reply of a terminal that has answered before is waited for: the time of two large frames on a line of
+/// How long the reply of a terminal that has answered before is waited for: the time of several large frames on a line of
 /// 5 KB a second. Doubles each time that it was too short.
-const LOST: Duration = Duration::from_secs(5);
+const LOST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// What is known of the terminal; shared by the thread that draws and the one that reads.
@@ -22,13 +22,19 @@ pub struct Pulse {
 }
 
 struct Inner {
-    /// When each request without a reply was written, or moved on towards the terminal.
-    due: VecDeque<Instant>,
+    due: VecDeque<Due>,
     /// Whether it is asked at all.
     asks: bool,
     /// Whether it has ever answered.
     answers: bool,
     patience: Duration,
+}
+
+/// A request without a reply.
+struct Due {
+    asked: Instant,
+    /// When the line was last seen to move since: its time is counted from then.
+    moved: Instant,
 }
 
 impl Pulse {
@@ -46,25 +52,27 @@ impl Pulse {
     pub fn ask(&self, now: Instant) -> bool {
         let mut inner = self.lock();
         if inner.asks {
-            inner.due.push_back(now);
+            inner.due.push_back(Due { asked: now, moved: now });
         }
         inner.asks
     }
 
     /// All that was written has left this machine's buffers: the time of what is due begins.
     pub fn left(&self, now: Instant) {
-        self.lock().due.iter_mut().for_each(|at| *at = now);
+        self.lock().due.iter_mut().for_each(|due| due.moved = now);
     }
 
-    /// A reply was read.
-    pub fn answered(&self, now: Instant) {
+    /// A reply was read: all that was written until the moment that comes back has been shown. None where no reply was
+    /// waited for.
+    pub fn answered(&self, now: Instant) -> Option<Instant> {
         let mut inner = self.lock();
         // One that had been given up was only slow: it is asked from now on.
         (inner.answers, inner.asks) = (true, true);
-        inner.due.pop_front();
+        let shown = inner.due.pop_front().map(|due| due.asked);
         // The line moves, so the next reply has its whole time.
-        inner.due.iter_mut().for_each(|at| *at = now);
+        inner.due.iter_mut().for_each(|due| due.moved = now);
         self.bell.notify_all();
+        shown
     }
 
     /// Whether what a person waits for may be written now: behind one frame that is not seen yet it comes no later than
@@ -83,7 +91,7 @@ impl Pulse {
     pub fn patience(&self, now: Instant) -> Option<Duration> {
         let inner = self.lock();
         let patience = if inner.answers { inner.patience } else { FIRST };
-        inner.due.front().map(|at| (*at + patience).saturating_duration_since(now))
+        inner.due.front().map(|due| (due.moved + patience).saturating_duration_since(now))
     }
 
     /// Waits no longer for what is due: frames go on without, and a terminal that never answered is not asked again.
@@ -127,7 +135,7 @@ mod tests {
         assert_eq!(pulse.patience(now + 2 * FIRST), Some(Duration::ZERO));
         pulse.give_up();
         assert_eq!((pulse.due(), pulse.ask(now)), (0, false));
-        pulse.answered(now);
+        assert_eq!(pulse.answered(now), None);
         assert!(pulse.ask(now));
         assert_eq!(pulse.patience(now), Some(LOST));
         assert!(!Pulse::new(false).ask(now));
@@ -137,15 +145,15 @@ mod tests {
     fn a_lost_reply_costs_its_time_and_a_line_that_moves_has_more() {
         let (pulse, now) = (Pulse::new(true), Instant::now());
         pulse.ask(now);
-        pulse.answered(now);
-        pulse.answered(now);
+        assert_eq!(pulse.answered(now + FIRST), Some(now), "what was written until it was asked");
+        assert_eq!(pulse.answered(now + FIRST), None);
         assert_eq!(pulse.due(), 0, "one that nobody asked for");
         pulse.ask(now);
         assert!(pulse.lets_through());
-        pulse.ask(now);
+        pulse.ask(now + FIRST);
         assert!(!pulse.lets_through());
         pulse.left(now + LOST);
-        pulse.answered(now + 2 * LOST);
+        assert_eq!(pulse.answered(now + 2 * LOST), Some(now));
         assert_eq!((pulse.due(), pulse.patience(now + 2 * LOST)), (1, Some(LOST)));
         pulse.give_up();
         assert!(pulse.ask(now));

@@ -19,7 +19,7 @@ use crate::engine::protocol::{Command, Up};
 use crate::report::{JobId, JobState, Level, Signal};
 
 /// How long a line at the bottom stays.
-const TOAST_MS: u64 = 4_000;
+pub(super) const TOAST_MS: u64 = 4_000;
 /// A second Ctrl-C within this time asks whether to quit.
 const INTERRUPT_MS: u64 = 3_000;
 
@@ -29,11 +29,8 @@ pub enum Out {
     Command(Command),
     Load(Load),
     Yank(String),
-    /// A bell and a notification, and the person's command if there is one.
-    Notify {
-        text: String,
-        command: Option<String>,
-    },
+    /// A bell and a notification.
+    Notify(String),
     Mouse(bool),
     Suspend,
     /// Forget what the terminal shows and draw everything.
@@ -100,6 +97,10 @@ pub struct Shell {
     pub(super) told: Option<(String, u64)>,
     pub(super) leaving: bool,
     ended: BTreeSet<JobId>,
+    /// Jobs that are paused for want of room on the disk, as far as was told.
+    full: BTreeSet<JobId>,
+    /// From when and until when the line stands that tells what happened meanwhile, until it is sure that it was seen.
+    pub(super) telling: Option<(u64, u64)>,
     /// Trainings that wait, or did at the last look.
     waited: BTreeSet<JobId>,
     focused: bool,
@@ -133,6 +134,8 @@ impl Shell {
             told: None,
             leaving: false,
             ended: BTreeSet::new(),
+            full: BTreeSet::new(),
+            telling: None,
             waited: BTreeSet::new(),
             focused: true,
             mouse: setup.mouse,
@@ -141,7 +144,7 @@ impl Shell {
             notify: setup.config.notify,
             body: Rect::default(),
             tabs: Vec::new(),
-            out: vec![Out::Load(Load::Runs), Out::Load(Load::Away { keep: setup.readonly }), Out::Command(Command::Watch)],
+            out: vec![Out::Load(Load::Runs), Out::Load(Load::Away), Out::Command(Command::Watch)],
         }
     }
 
@@ -225,10 +228,10 @@ impl Shell {
         matches!(&self.overlay, Some(Overlay::Question(q)) if q.sent.is_some() && q.drawn.is_none())
     }
 
-    /// What was on its way is on the terminal: a question in it may be answered from now on.
-    pub fn drawn(&mut self, at: Instant) {
+    /// What was on its way until `until` is on the terminal since `at`: a question in it may be answered from then on.
+    pub fn drawn(&mut self, until: Instant, at: Instant) {
         if let Some(Overlay::Question(question)) = &mut self.overlay
-            && question.sent.is_some_and(|begun| at >= begun)
+            && question.sent.is_some_and(|begun| until >= begun)
         {
             question.drawn.get_or_insert(at);
         }
@@ -238,13 +241,17 @@ impl Shell {
     pub fn wakes(&self, now_ms: u64) -> Option<u64> {
         let cx = Context { world: &self.world, theme: &self.theme, now_ms };
         let toast = self.toast.as_ref().map(|(_, until)| *until);
-        toast.into_iter().chain(self.panes[self.current].wakes(&cx)).min()
+        let told = self.telling.map(|(_, until)| until);
+        toast.into_iter().chain(told).chain(self.panes[self.current].wakes(&cx)).min()
     }
 
     /// Drops what has had its time.
     pub fn tick(&mut self, now_ms: u64) {
         if self.toast.as_ref().is_some_and(|(_, until)| *until <= now_ms) {
             self.toast = None;
+        }
+        if self.telling.is_some_and(|(_, until)| now_ms >= until) {
+            self.was_told();
         }
     }
 
@@ -266,6 +273,9 @@ impl Shell {
     }
 
     fn key(&mut self, key: KeyEvent, read: Instant, now_ms: u64) {
+        if self.telling.is_some_and(|(since, _)| now_ms >= since + super::leaving::SEEN_MS) {
+            self.was_told();
+        }
         let chord = Chord::of(&key);
         if self.leaving {
             if Chord::parse("ctrl-c") == Some(chord) {
@@ -634,16 +644,19 @@ impl Shell {
                 Ended::Failed { cause, .. } => format!("{name} failed: {cause}"),
             });
         }
+        for job in self.world.jobs.values().filter(|j| j.ended.is_none()) {
+            if job.state != JobState::Paused {
+                self.full.remove(&job.id);
+            } else if crate::run::says_full(&job.why) && self.full.insert(job.id) {
+                messages.push(format!("{} is paused: {}", job.run.as_ref().unwrap_or(&job.title), job.why));
+            }
+        }
         for text in messages {
             let text = self.by_whom(text, now_ms);
             self.say(text.clone(), now_ms);
-            let (wanted, command) = match &self.notify {
-                Notify::Off => (false, None),
-                Notify::Bell => (!self.focused, None),
-                Notify::Command(command) => (true, Some(command.clone())),
-            };
-            if wanted {
-                self.out.push(Out::Notify { text, command });
+            // The person's own command is the engine's to run.
+            if self.notify != Notify::Off && !self.focused {
+                self.out.push(Out::Notify(text));
             }
         }
         if self.leaving && self.open_jobs().is_empty() && !self.out.contains(&Out::Exit) {

@@ -29,8 +29,10 @@ pub enum Load {
     Estimate { ticket: u64, recipe: String, base: PathBuf },
     /// The text of a recipe file (or `sample:NAME`, one that is built into the program).
     Recipe { ticket: u64, path: PathBuf },
-    /// What happened while nobody watched; told once unless it is kept.
-    Away { keep: bool },
+    /// What happened while nobody watched.
+    Away,
+    /// The person has seen what happened meanwhile.
+    Told,
     /// The tokenizers of the project.
     Tokenizers,
     /// A tokenizer, read again where `again`.
@@ -215,10 +217,7 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// A line about something, which its summary may name already.
-pub fn told_of(name: &str, summary: &str) -> String {
-    if name.is_empty() || summary.starts_with(name) { summary.to_string() } else { format!("{name}: {summary}") }
-}
+pub use crate::text::told_of;
 
 impl World {
     pub fn new(project: PathBuf) -> Self {

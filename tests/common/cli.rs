@@ -8,6 +8,8 @@ use std::process::{Command, Output, Stdio};
 pub fn weightroom(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weightroom"));
     command.args(args).current_dir(dir).stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("RUST_BACKTRACE");
+    // An engine that it starts must not run the developer's own commands.
+    command.env("XDG_CONFIG_HOME", dir);
     command
 }
 

@@ -11,7 +11,7 @@ pub struct Served(pub Child);
 /// `weightroom engine DIR`, just started.
 pub fn engine(project: &Path) -> Served {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weightroom"));
-    command.arg("engine").arg(project).env("NO_COLOR", "1").env_remove("RUST_BACKTRACE");
+    command.arg("engine").arg(project).env("XDG_CONFIG_HOME", project).env("NO_COLOR", "1").env_remove("RUST_BACKTRACE");
     Served(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 

@@ -27,6 +27,8 @@ pub struct Pty {
     rate: Arc<AtomicU64>,
 }
 
+const FRAME_END: &[u8] = b"\x1b[?2026l";
+
 type Keyboard = Arc<Mutex<Box<dyn Write + Send>>>;
 
 impl Pty {
@@ -35,12 +37,23 @@ impl Pty {
         Self::open_on(true, project, columns, rows, env)
     }
 
+    /// The same, and does not wait.
+    pub fn start(project: &Path, columns: u16, rows: u16) -> Self {
+        Self::spawn(true, project, columns, rows, &[])
+    }
+
     /// The same on a terminal that answers no question.
     pub fn open_mute(project: &Path, columns: u16, rows: u16) -> Self {
         Self::open_on(false, project, columns, rows, &[])
     }
 
     fn open_on(answers: bool, project: &Path, columns: u16, rows: u16, env: &[(&str, &str)]) -> Self {
+        let mut screen = Self::spawn(answers, project, columns, rows, env);
+        screen.until("a first frame", |s| memchr::memmem::find(&s.raw, FRAME_END).is_some());
+        screen
+    }
+
+    fn spawn(answers: bool, project: &Path, columns: u16, rows: u16, env: &[(&str, &str)]) -> Self {
         let pty = native_pty_system().openpty(size(columns, rows)).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_weightroom"));
         command.cwd(project);
@@ -77,9 +90,7 @@ impl Pty {
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
         let parser = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
-        let mut screen = Self { child, parser, raw: Vec::new(), master: pty.master, writer, chunks, held, rate };
-        screen.until("a first frame", |s| s.raw.windows(8).any(|w| w == b"\x1b[?2026l"));
-        screen
+        Self { child, parser, raw: Vec::new(), master: pty.master, writer, chunks, held, rate }
     }
 
     /// Reads nothing more from the terminal, until it is let go: a line that does not drain.
@@ -197,10 +208,10 @@ impl Drop for Pty {
 }
 
 /// Hands on what comes through the line at its pace, and answers the question for the terminal's status when it has come
-/// that far, as a terminal does.
+/// that far, as a terminal does. A frame is handed on when it is whole: before its end nobody sees any of it.
 fn far_end(line: &Receiver<Vec<u8>>, rate: &AtomicU64, replies: Option<&Keyboard>, send: &Sender<Vec<u8>>) {
     const ASK: &[u8] = b"\x1b[5n";
-    let mut tail = Vec::new();
+    let (mut tail, mut asks, mut unseen) = (Vec::new(), false, Vec::new());
     for chunk in line {
         let mut rest = &chunk[..];
         while !rest.is_empty() {
@@ -216,11 +227,17 @@ fn far_end(line: &Receiver<Vec<u8>>, rate: &AtomicU64, replies: Option<&Keyboard
             let asked = memchr::memmem::find_iter(&tail, ASK).count();
             let keep = tail.len().min(ASK.len() - 1);
             tail.drain(..tail.len() - keep);
+            asks |= asked > 0;
             if let Some(keyboard) = replies {
                 // Nobody reads it where the process has just ended.
                 let _ = keyboard.lock().unwrap().write_all("\x1b[0n".repeat(asked).as_bytes());
             }
-            if send.send(piece.to_vec()).is_err() {
+            unseen.extend_from_slice(piece);
+            let last = |what: &[u8]| memchr::memmem::rfind(&unseen, what);
+            let whole = last(b"\x1b[?2026h") <= last(b"\x1b[?2026l");
+            // The question stands right behind the frame, and is answered before anybody can have looked.
+            let asked_behind = replies.is_none() || !asks || (0..ASK.len()).all(|n| !unseen.ends_with(&[FRAME_END, &ASK[..n]].concat()));
+            if whole && asked_behind && send.send(std::mem::take(&mut unseen)).is_err() {
                 return;
             }
         }

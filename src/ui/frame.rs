@@ -267,21 +267,23 @@ fn draw_question(frame: &mut Frame, area: Rect, question: &Question, quit_keys: 
         Asking::Confirm(_) => &[("Enter", " yes")],
         Asking::Quit => quit_keys,
     };
+    let not = if matches!(question.kind, Asking::Quit) { " stays" } else { " no" };
     let mut keys = Vec::new();
     for (name, what) in offered {
         keys.extend(key(name, what));
         keys.push(Span::styled("  ·  ", theme.dim));
     }
-    keys.extend(key("Esc", " stays"));
+    keys.extend(key("Esc", not));
     let lines = widgets::wrap(&visible(&question.text, true), usize::from(area.width).clamp(12, 68) - 8);
     let inside = lines.iter().map(|l| l.width()).max().unwrap_or(0).max(width(&keys));
-    let place = widgets::centered(area, inside as u16 + 6, lines.len() as u16 + 5);
+    let place = widgets::centered(area, inside as u16 + 6, lines.len() as u16 + 6);
     widgets::blank(frame, place, theme);
     let block = widgets::panel("", true, theme).border_style(theme.warning);
     let inner = block.inner(place);
     frame.render_widget(block, place);
     let mut all: Vec<Line> = vec![Line::default()];
     all.extend(lines.into_iter().map(|l| Line::styled(format!("  {l}"), theme.title)));
+    all.push(Line::default());
     let mut foot = vec![Span::raw("  ")];
     foot.extend(keys);
     all.push(Line::from(foot));

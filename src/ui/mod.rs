@@ -231,6 +231,10 @@ impl Driver {
                 self.draw()?;
                 last = Instant::now();
                 (stale, urgent) = (false, false);
+                // Time that passed may have asked for something.
+                if self.perform()? {
+                    return Ok(());
+                }
             }
         }
     }

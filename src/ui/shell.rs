@@ -20,6 +20,8 @@ use crate::report::{JobId, JobState, Level, Signal};
 
 /// How long a line at the bottom stays.
 pub(super) const TOAST_MS: u64 = 4_000;
+/// How often a run that another process writes is looked at again.
+const LOOK_MS: u64 = 2_000;
 /// A second Ctrl-C within this time asks whether to quit.
 const INTERRUPT_MS: u64 = 3_000;
 
@@ -103,6 +105,8 @@ pub struct Shell {
     pub(super) telling: Option<(u64, u64)>,
     /// Trainings that wait, or did at the last look.
     waited: BTreeSet<JobId>,
+    /// When the list of runs was read last because another process is at work on one, or seemed to be.
+    looked_ms: u64,
     focused: bool,
     mouse: bool,
     ascii: bool,
@@ -137,6 +141,7 @@ impl Shell {
             full: BTreeSet::new(),
             telling: None,
             waited: BTreeSet::new(),
+            looked_ms: 0,
             focused: true,
             mouse: setup.mouse,
             ascii: setup.ascii,
@@ -242,7 +247,8 @@ impl Shell {
         let cx = Context { world: &self.world, theme: &self.theme, now_ms };
         let toast = self.toast.as_ref().map(|(_, until)| *until);
         let told = self.telling.map(|(_, until)| until);
-        toast.into_iter().chain(told).chain(self.panes[self.current].wakes(&cx)).min()
+        let look = self.another_works().then_some(self.looked_ms + LOOK_MS);
+        toast.into_iter().chain(told).chain(look).chain(self.panes[self.current].wakes(&cx)).min()
     }
 
     /// Drops what has had its time.
@@ -253,6 +259,16 @@ impl Shell {
         if self.telling.is_some_and(|(_, until)| now_ms >= until) {
             self.was_told();
         }
+        if self.another_works() && now_ms >= self.looked_ms + LOOK_MS {
+            self.looked_ms = now_ms;
+            self.out.push(Out::Load(Load::Runs));
+        }
+    }
+
+    /// Whether a run is written by a process that tells this screen nothing. Of one that was killed a moment ago, it only
+    /// looks so.
+    fn another_works(&self) -> bool {
+        self.world.runs.values().any(|run| run.status() == super::world::Status::Elsewhere)
     }
 
     /// Whether what comes from the engine should be drawn as it comes.

@@ -129,7 +129,11 @@ impl World {
                 for run in list {
                     match self.runs.get_mut(&run.name) {
                         // What is open knows more than the list does.
-                        Some(known) if known.opened || known.is_live() => known.elsewhere = run.elsewhere,
+                        Some(known) if known.opened || known.is_live() => {
+                            // It ended, or went on, while nobody told: it is read again.
+                            known.stale |= !known.is_live() && known.elsewhere && (!run.elsewhere || known.step < run.step);
+                            known.elsewhere = run.elsewhere;
+                        }
                         Some(known) => {
                             let job = known.job;
                             *known = run;

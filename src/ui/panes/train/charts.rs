@@ -5,6 +5,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr;
 
 use super::{Part, Train, words};
 use crate::text::visible;
@@ -86,7 +87,7 @@ impl Train {
         let name = if metric == "train/loss" { "loss" } else { &metric };
         let name = visible(name, false).into_owned();
         let mut block = widgets::panel(&name, self.focus == Part::Chart, theme).title(self.legend(&runs, theme).right_aligned());
-        if let Some(line) = self.bottom_title(&runs, &metric, theme) {
+        if let Some(line) = self.bottom_title(&runs, &metric, usize::from(area.width), theme) {
             block = block.title_bottom(line);
         }
         let inner = block.inner(area);
@@ -178,10 +179,10 @@ impl Train {
     }
 
     /// What the cursor reads; without one, where the run stands.
-    fn bottom_title(&self, runs: &[&Run], metric: &str, theme: &Theme) -> Option<Line<'static>> {
+    fn bottom_title(&self, runs: &[&Run], metric: &str, width: usize, theme: &Theme) -> Option<Line<'static>> {
         let run = runs.first()?;
         let Some(step) = self.view.cursor else {
-            return Some(Line::styled(format!(" {} ", standing(run)), theme.dim).right_aligned());
+            return Some(Line::styled(format!(" {} ", standing(run, width.saturating_sub(4))), theme.dim).right_aligned());
         };
         let mut spans = vec![Span::styled(format!(" {} ", reading(run, step, metric)), theme.accent)];
         for (i, other) in runs.iter().enumerate().skip(1) {
@@ -255,36 +256,36 @@ impl Train {
     }
 }
 
-/// Where a run stands: `step 412/2,000 · epoch 2.4/5 · best 1.874 at 400 · eta 1m12s`.
-pub(super) fn standing(run: &Run) -> String {
-    let mut out = match run.steps {
+/// Where a run stands: `step 412/2,000 · epoch 2.4/5 · best 1.874 at 400 · eta 1m12s`. Where that is too wide the epoch is
+/// left out first, then the best, since the rest says what can be done.
+pub(super) fn standing(run: &Run, width: usize) -> String {
+    let step = match run.steps {
         Some(steps) => format!("step {}/{}", widgets::grouped(run.step), widgets::grouped(steps)),
         None => format!("step {}", widgets::grouped(run.step)),
     };
-    if let Some(epoch) = run.last("epoch").filter(|e| e.is_finite()) {
-        match run.steps.filter(|_| run.step > 0) {
-            Some(steps) => out.push_str(&format!(" · epoch {epoch:.1}/{:.1}", epoch * steps as f64 / run.step as f64)),
-            None => out.push_str(&format!(" · epoch {epoch:.1}")),
-        }
-    }
-    if let Some((step, best)) = run.best {
-        out.push_str(&format!(" · best val {} at {}", number::loss(best), widgets::grouped(step)));
-    }
-    if let Some(Ended::Finished { stopped, .. }) = &run.ended {
-        out.push_str(if *stopped { " · stopped" } else { " · finished" });
-    } else if let Some(ms) = run.eta_ms() {
-        out.push_str(&format!(" · eta {}", widgets::duration(coarse(ms))));
-    } else {
-        let word = match run.status() {
-            Status::Paused => " · paused: . does one step, p goes on",
-            Status::Waiting => " · waits for the device",
-            Status::Interrupted => " · interrupted: r resumes",
-            Status::Elsewhere => " · another process is at work on it",
-            _ => "",
-        };
-        out.push_str(word);
-    }
-    out
+    let epoch = run.last("epoch").filter(|e| e.is_finite()).map(|epoch| match run.steps.filter(|_| run.step > 0) {
+        Some(steps) => format!("epoch {epoch:.1}/{:.1}", epoch * steps as f64 / run.step as f64),
+        None => format!("epoch {epoch:.1}"),
+    });
+    let best = run.best.map(|(step, best)| format!("best val {} at {}", number::loss(best), widgets::grouped(step)));
+    let how = match (&run.ended, run.eta_ms()) {
+        (Some(Ended::Finished { stopped: true, .. }), _) => Some("stopped".to_string()),
+        (Some(Ended::Finished { .. }), _) => Some("finished".to_string()),
+        (_, Some(ms)) => Some(format!("eta {}", widgets::duration(coarse(ms)))),
+        _ => match run.status() {
+            Status::Paused => Some("paused: . does one step, p goes on".to_string()),
+            Status::Waiting => Some("waits for the device".to_string()),
+            Status::Interrupted => Some("interrupted: r resumes".to_string()),
+            Status::Elsewhere => Some("another process is at work on it".to_string()),
+            _ => None,
+        },
+    };
+    let joined = |parts: [&Option<String>; 2]| {
+        let all = std::iter::once(&step).chain(parts.into_iter().flatten()).chain(&how);
+        all.map(String::as_str).collect::<Vec<_>>().join(" · ")
+    };
+    let tries = [joined([&epoch, &best]), joined([&None, &best]), joined([&None, &None])];
+    tries.iter().find(|line| line.width() <= width).unwrap_or(&tries[2]).clone()
 }
 
 /// Rounded so that it changes every few seconds and not with each frame.

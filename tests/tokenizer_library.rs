@@ -222,6 +222,67 @@ fn pieces_give_the_ids_of_the_whole() {
     }
 }
 
+/// Where words are cut and merged without the library, the ids are the library's, whatever the text.
+#[test]
+fn ids_are_the_librarys_on_any_text() {
+    let mut all = foreign();
+    all.push(("bpe", new("bpe", 300, Some("<|endoftext|>"), &HARD.concat().repeat(3))));
+    let odd = prop::sample::select(vec![
+        "'s",
+        "'S",
+        "'ſ",
+        "ſ",
+        "'LL",
+        "'re",
+        "'Ve",
+        "'",
+        " '",
+        "\u{212a}",
+        "\u{a0}",
+        "\u{3000}",
+        "½",
+        "Ⅷ",
+        "٣",
+        "१",
+        "a\u{300}",
+        " \n",
+        "\r",
+        "\t",
+        "  ",
+        "!",
+        "…",
+        "/",
+        "word",
+        "Zürich",
+        "漢",
+        "ß",
+        "ǅ",
+        "\u{1f600}",
+        "1",
+        "ª",
+        "ः",
+        "\u{2029}",
+        "\u{1c}",
+        "\u{85}",
+        "_",
+        "०",
+    ]);
+    let texts = || (any::<String>(), prop::collection::vec(odd.clone(), 0..24), "[ -~]{0,24}").prop_map(|(a, b, c)| b.concat() + &a + &c);
+    let long = format!("{}x{} {}", "-".repeat(700), "a".repeat(600), "\n".repeat(600));
+    for (name, tokenizer) in &all {
+        let library = library(tokenizer);
+        let whole = library.encode(long.as_str(), false).unwrap();
+        assert_eq!(tokenizer.encode(&long, false).unwrap(), whole.get_ids(), "{name}");
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 300, ..ProptestConfig::default() });
+        let outcome = runner.run(&texts(), |text| {
+            let whole = library.encode(text.as_str(), false).unwrap();
+            prop_assert_eq!(tokenizer.encode(&text, false).unwrap(), whole.get_ids(), "{}", text);
+            Ok(())
+        });
+        outcome.unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
 #[test]
 fn any_text_comes_back_from_bytes_and_bpe() {
     let byte = new("byte", 0, None, "x");

@@ -10,6 +10,7 @@ pub mod clean;
 pub mod decoding;
 pub mod encoding;
 pub mod facts;
+pub mod fast;
 pub mod filter;
 pub mod formats;
 pub mod fresh;

@@ -3,6 +3,7 @@
 
 use super::decoding::{self, Rule};
 use super::encoding::{self, Plan};
+use super::fast::Fast;
 use super::fresh::{self, Wish};
 use super::loaders::{self, Origin};
 use super::sample;
@@ -40,9 +41,31 @@ struct Inner {
     vocab_size: usize,
     rules: Vec<Rule>,
     plan: Plan,
+    fast: Option<Fast>,
     /// The contents of added tokens: a text with one of them is the library's to encode.
-    added: Vec<String>,
+    added: Added,
     post_processes: bool,
+}
+
+/// The tokens that are found in a text by their names.
+struct Added {
+    contents: Vec<String>,
+    /// The bytes that they begin with: most texts have none of them.
+    begins: [bool; 256],
+}
+
+impl Added {
+    fn new(contents: Vec<String>) -> Self {
+        let mut begins = [false; 256];
+        contents.iter().filter_map(|c| c.bytes().next()).for_each(|b| begins[usize::from(b)] = true);
+        Self { contents, begins }
+    }
+
+    fn stands_in(&self, text: &str) -> bool {
+        let bytes = text.as_bytes();
+        let begins = |at: usize| self.contents.iter().any(|c| bytes[at..].starts_with(c.as_bytes()));
+        bytes.iter().enumerate().any(|(at, b)| self.begins[usize::from(*b)] && begins(at))
+    }
 }
 
 /// Why a text could not be encoded.
@@ -88,7 +111,8 @@ impl Tokenizer {
             vocab_size,
             rules: decoding::rules(&library),
             plan: encoding::plan(&value),
-            added,
+            fast: Fast::new(&value),
+            added: Added::new(added),
             post_processes: library.get_post_processor().is_some(),
             hash: hex(&Sha256::digest(text.as_bytes())),
             json: text.to_owned(),
@@ -150,7 +174,7 @@ impl Tokenizer {
     }
 
     fn encode_piece(&self, piece: &str, ids: &mut Vec<u32>) -> Result<(), EncodeFault> {
-        let has_added = || self.inner.added.iter().any(|token| piece.contains(token.as_str()));
+        let has_added = || self.inner.added.stands_in(piece);
         match &self.inner.plan {
             Plan::Byte(table) if !has_added() => ids.extend(piece.bytes().map(|b| table[usize::from(b)])),
             Plan::Char(table) if !has_added() => {
@@ -159,6 +183,11 @@ impl Tokenizer {
                 }
             }
             _ => {
+                if let Some(fast) = self.inner.fast.as_ref().filter(|_| !has_added())
+                    && fast.encode(piece, ids, |word| self.long_word(word))
+                {
+                    return Ok(());
+                }
                 let encoding = self.inner.library.encode_fast(piece, false).map_err(|e| self.unknown(piece, &e))?;
                 ids.extend_from_slice(encoding.get_ids());
             }
@@ -166,11 +195,19 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// The ids of one word, however long, by the library.
+    fn long_word(&self, word: &str) -> Option<Vec<u32>> {
+        use tokenizers::Model;
+        let spelled: String = word.bytes().map(decoding::char_of).collect();
+        let tokens = self.inner.library.get_model().tokenize(&spelled).ok()?;
+        Some(tokens.into_iter().map(|token| token.id).collect())
+    }
+
     /// The library says that something is unknown, and not what.
     fn unknown(&self, piece: &str, error: &tokenizers::Error) -> EncodeFault {
         if let Plan::Char(table) = &self.inner.plan {
             let mut rest = piece.to_owned();
-            for token in &self.inner.added {
+            for token in &self.inner.added.contents {
                 rest = rest.replace(token.as_str(), &"\n".repeat(token.len()));
             }
             let unknown = rest.char_indices().find(|(at, c)| !table.contains_key(c) && piece[*at..].starts_with(*c));

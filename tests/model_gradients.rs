@@ -358,10 +358,14 @@ fn gradients_pass_through_dropout_and_through_logits() {
     for (name, decoder) in models() {
         let mut config = decoder.config().clone();
         config.dropout = 0.4;
-        let dropping = Decoder::new(config, 3, DType::F64, &Device::Cpu).unwrap();
+        let mut dropping = Decoder::new(config, 3, DType::F64, &Device::Cpu).unwrap();
         let vars: Vec<Var> = dropping.params().iter().map(|p| p.var.clone()).collect();
         let with = || loss(&dropping, &mut Pass { cache: None, dropout: Some(&mut Stream::new(1, "dropout")) });
         check(&format!("{name}, dropout"), &vars, with);
+        // Computed once more, a block drops the same again.
+        dropping.set_recompute(true);
+        let with = || loss(&dropping, &mut Pass { cache: None, dropout: Some(&mut Stream::new(1, "dropout")) });
+        check(&format!("{name}, dropout, recomputed"), &vars, with);
         let without = loss(&dropping, &mut Pass::default()).to_scalar::<f64>().unwrap();
         assert!((with().to_scalar::<f64>().unwrap() - without).abs() > 1e-6, "{name}: dropout dropped nothing");
 

@@ -426,6 +426,9 @@ pub struct BenchTrain {
     /// As a recipe's optim.tf32: of CUDA alone.
     #[arg(long, value_name = "BOOL")]
     pub tf32: Option<bool>,
+    /// As a recipe's model.recompute.
+    #[arg(long)]
+    pub recompute: bool,
     /// Print one line of JSON, with the keys of `bench/peer_train.py`.
     #[arg(long)]
     pub json: bool,

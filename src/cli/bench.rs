@@ -22,6 +22,7 @@ pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
         device: args.device.clone(),
         precision: args.precision.clone(),
         tf32: args.tf32,
+        recompute: args.recompute,
     };
     super::device_name(args.device.as_deref())?;
     spec.problem().map_or(Ok(()), |what| Err(Failure::Usage(what)))?;

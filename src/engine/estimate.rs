@@ -126,9 +126,10 @@ impl Estimator {
         };
         let micro_flops = config.flops_per_token() * (optim.batch * config.context) as f64;
         let lanes = lanes::count(lanes::threads(), optim.batch, micro_flops) as u64;
-        let training = Training { batch: optim.batch, accumulates: optim.accumulate > 1, moments, lanes };
+        let training =
+            Training { batch: optim.batch, accumulates: optim.accumulate > 1, moments, recompute: recipe.model.recompute, lanes };
         let flops = self.flops_per_s()?;
-        let a_step = cost(&config, micro, optim.accumulate) / flops;
+        let a_step = cost(&config, micro, optim.accumulate, recipe.model.recompute) / flops;
         let evaluations = Evaluations::of(&recipe, &config, steps, corpus.val_tokens);
         let eval_seconds = evaluations.cost(&config) / flops;
         Ok(Estimate {
@@ -190,9 +191,11 @@ impl Estimator {
 const LARGE_PART: f64 = 0.2;
 
 /// What a step of `accumulate` micro-batches of `micro` tokens costs, in operations of a large product of matrices.
-fn cost(config: &Config, micro: u64, accumulate: usize) -> f64 {
-    let products = config.flops_per_token() / EFFICIENCY;
-    let moved = config.kept_per_token() as f64 * A_NUMBER;
+fn cost(config: &Config, micro: u64, accumulate: usize, recompute: bool) -> f64 {
+    // One forward pass more: a third of forward and backward.
+    let passes = if recompute { 4.0 / 3.0 } else { 1.0 };
+    let products = config.flops_per_token() / EFFICIENCY * passes;
+    let moved = config.kept_per_token(false) as f64 * A_NUMBER * passes;
     let micro = micro as f64 * (products + moved) + config.layers as f64 * A_LAYER;
     micro * accumulate as f64 + config.parameters() as f64 * A_WEIGHT
 }

@@ -9,6 +9,7 @@ use super::params::{self, Param};
 use super::{ModelError, memory};
 use crate::rng::Stream;
 use candle_core::{DType, Device, Result as CandleResult, Tensor, backprop::GradStore};
+use std::sync::Arc;
 
 /// The configurable decoder.
 pub struct Decoder {
@@ -21,6 +22,8 @@ pub struct Decoder {
     bf16: bool,
     /// Whether fused ops are left alone.
     composed: bool,
+    /// Whether blocks are computed once more in the backward pass.
+    recompute: bool,
     /// Where `gradients` finds what the passes recorded.
     tapes: Option<Tapes>,
 }
@@ -81,6 +84,7 @@ struct Norm {
 }
 
 /// Angles of the positions of one pass: (time, head_dim / 2) each.
+#[derive(Clone)]
 struct Angles {
     cos: Tensor,
     sin: Tensor,
@@ -107,7 +111,7 @@ impl Decoder {
         };
         let (device, dtype) = (first.var.device().clone(), first.var.dtype());
         let weights = Weights::new(&config, params.iter().map(|p| p.var.as_tensor().clone()).collect())?;
-        Ok(Self { config, params, weights, device, dtype, bf16: false, composed: false, tapes: None })
+        Ok(Self { config, params, weights, device, dtype, bf16: false, composed: false, recompute: false, tapes: None })
     }
 
     pub fn config(&self) -> &Config {
@@ -128,6 +132,11 @@ impl Decoder {
     /// weights themselves, their gradients, the residual stream, norms, softmax, rotations and the loss in f32.
     pub fn set_bf16(&mut self, bf16: bool) {
         self.bf16 = bf16;
+    }
+    /// Whether the backward pass computes each block once more instead of keeping what it computed: a third more time for
+    /// a fraction of the memory. On the CPU alone.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
     }
     pub fn bf16(&self) -> bool {
         self.bf16
@@ -153,13 +162,12 @@ impl Decoder {
         let mut x = self.embed(&graph, ids, start)?;
         x = self.drop(&graph, x, pass)?;
         let angles = if self.config.family.rotary() { Some(self.angles(start, time)?) } else { None };
-        for (i, block) in self.weights.blocks.iter().enumerate() {
-            let h = self.for_products(&block.norm1.forward(&graph, &x, &self.config)?)?;
-            let y = self.attend(&graph, block, &h, angles.as_ref(), i, pass)?;
-            x = self.onto(&graph, &block.output, &y, x, pass)?;
-            let h = self.for_products(&block.norm2.forward(&graph, &x, &self.config)?)?;
-            let (y, down) = block.ffn.inner(&graph, &h)?;
-            x = self.onto(&graph, down, &y, x, pass)?;
+        let again = (self.recompute && pass.cache.is_none()).then(|| Arc::new(self.twin(None)));
+        for i in 0..self.weights.blocks.len() {
+            x = match &again {
+                Some(twin) => self.block_again(&graph, twin, i, x, angles.as_ref(), pass)?,
+                None => self.block(&graph, i, x, angles.as_ref(), pass)?,
+            };
         }
         if let Some(cache) = pass.cache.as_deref_mut() {
             cache.advance(time);
@@ -197,7 +205,9 @@ impl Decoder {
 
     /// The same decoder, weights shared, whose gradients go to `hand`: see `hand_gradients`.
     pub fn lane(&self, hand: ops::Hand) -> Decoder {
-        let tapes = Some(Tapes::handing(hand));
+        self.twin(Some(Tapes::handing(hand)))
+    }
+    fn twin(&self, tapes: Option<Tapes>) -> Decoder {
         Decoder {
             params: self.params.clone(),
             config: self.config.clone(),
@@ -244,6 +254,7 @@ impl Decoder {
             dtype: self.dtype,
             bf16: self.bf16,
             composed: self.composed,
+            recompute: false,
             tapes: None,
         }
     }
@@ -302,6 +313,38 @@ impl Decoder {
             Tensor::from_vec(values, (time, d / 2), &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)
         };
         Ok(Angles { cos: table(f64::cos)?, sin: table(f64::sin)? })
+    }
+
+    /// One block: (batch, time, width) → the same shape.
+    fn block(&self, graph: &Graph, i: usize, x: Tensor, angles: Option<&Angles>, pass: &mut Pass) -> CandleResult<Tensor> {
+        let block = &self.weights.blocks[i];
+        let h = self.for_products(&block.norm1.forward(graph, &x, &self.config)?)?;
+        let y = self.attend(graph, block, &h, angles, i, pass)?;
+        let x = self.onto(graph, &block.output, &y, x, pass)?;
+        let h = self.for_products(&block.norm2.forward(graph, &x, &self.config)?)?;
+        let (y, down) = block.ffn.inner(graph, &h)?;
+        self.onto(graph, down, &y, x, pass)
+    }
+
+    /// As `block`, of which only the argument is kept for the backward pass; `twin` is this decoder once more.
+    fn block_again(
+        &self,
+        graph: &Graph,
+        twin: &Arc<Decoder>,
+        i: usize,
+        x: Tensor,
+        angles: Option<&Angles>,
+        pass: &mut Pass,
+    ) -> CandleResult<Tensor> {
+        // Both times the same masks.
+        let masks = pass.dropout.as_deref_mut().map(|stream| Stream::new(stream.next_u64(), "dropout of a block"));
+        let (twin, angles) = (twin.clone(), angles.cloned());
+        let part = move |graph: &Graph, x: &Tensor| {
+            let mut masks = masks.clone();
+            let mut pass = Pass { dropout: masks.as_mut(), ..Pass::default() };
+            twin.block(graph, i, x.clone(), angles.as_ref(), &mut pass)
+        };
+        ops::again(graph, &x, self.weights.blocks[i].tensors(), part)
     }
 
     /// (batch, time, width) → (batch, time, heads · head_dim), before the output projection.
@@ -462,7 +505,36 @@ impl Norm {
     }
 }
 
+impl Linear {
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        std::iter::once(&self.weight).chain(&self.bias)
+    }
+}
+
+impl Norm {
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        std::iter::once(&self.weight).chain(&self.bias)
+    }
+}
+
 impl Block {
+    /// All that it computes with.
+    fn tensors(&self) -> Vec<Tensor> {
+        let mut all: Vec<&Tensor> = self.norm1.tensors().collect();
+        match &self.attention {
+            Projections::Packed(qkv) => all.extend(qkv.tensors()),
+            Projections::Apart { q, k, v, norms } => {
+                all.extend([q, k, v].into_iter().flat_map(Linear::tensors));
+                all.extend(norms.iter().flat_map(|(q, k)| [q, k]));
+            }
+        }
+        all.extend(self.output.tensors().chain(self.norm2.tensors()));
+        match &self.ffn {
+            Ffn::SwiGlu { gate, up, down } => all.extend([gate, up, down].into_iter().flat_map(Linear::tensors)),
+            Ffn::Gelu { up, down } => all.extend([up, down].into_iter().flat_map(Linear::tensors)),
+        }
+        all.into_iter().cloned().collect()
+    }
     fn detached(&self) -> Self {
         let attention = match &self.attention {
             Projections::Packed(qkv) => Projections::Packed(qkv.detached()),

@@ -14,6 +14,8 @@ pub struct Training {
     pub accumulates: bool,
     /// Numbers that the optimizer keeps for every weight.
     pub moments: u64,
+    /// Whether blocks are computed once more in the backward pass.
+    pub recompute: bool,
     /// Threads that go through the model side by side.
     pub lanes: u64,
 }
@@ -24,7 +26,7 @@ const CHUNK_BYTES: u64 = 10 << 20;
 impl Config {
     /// Numbers that the tape of a forward pass keeps for every token until the backward pass comes by: the results of
     /// all operations, since nearly each is an argument of the next one.
-    pub fn kept_per_token(&self) -> u64 {
+    pub fn kept_per_token(&self, recompute: bool) -> u64 {
         let (width, q, kv, ffn) = (self.width as u64, self.q_width() as u64, self.kv_width() as u64, self.ffn as u64);
         // The stream after either half of a block, both norms' results, attention's result and two f64 a head.
         let mut block = 4 * width + q + 4 * self.heads as u64;
@@ -42,7 +44,9 @@ impl Config {
             block += 6 * width;
             rest += 2 * width;
         }
-        (self.layers as u64).saturating_mul(block).saturating_add(rest)
+        // Computed once more, a block keeps its argument alone, and one block at a time all of it.
+        let (kept, once) = if recompute { (width, block) } else { (block, 0) };
+        (self.layers as u64).saturating_mul(kept).saturating_add(rest + once)
     }
 
     /// Bytes that a training step holds at its peak, in f32.
@@ -50,7 +54,7 @@ impl Config {
         let parameters = self.parameters();
         let tokens = (training.batch as u64).saturating_mul(self.context as u64);
         let (width, widest) = (self.width as u64, (3 * self.ffn as u64).max(3 * self.q_width() as u64));
-        let kept = tokens.saturating_mul(self.kept_per_token());
+        let kept = tokens.saturating_mul(self.kept_per_token(training.recompute));
         // The loss makes the gradients of the last hidden states and, in each lane, of the head while the whole tape stands.
         let head = (self.vocab as u64).saturating_mul(width).saturating_mul(training.lanes);
         let at_the_loss = kept.saturating_add(tokens.saturating_mul(2 * width)).saturating_add(head);

@@ -105,6 +105,12 @@ pub const KNOBS: &[Knob] = &[
     int("model.context", 2, 1_048_576, "64", "How many tokens the model sees at once."),
     other("model.tied", Range::Bool, "", "Whether the output head shares the embedding's weights. Absent: gpt2 yes, others no."),
     float("model.dropout", 0.0, 0.95, "0.0", "The share of activations that are zeroed while training."),
+    other(
+        "model.recompute",
+        Range::Bool,
+        "false",
+        "Whether the backward pass computes each block once more instead of keeping it: a third more time, far less memory (CPU).",
+    ),
     float("model.rope_theta", 1.0, 1e12, "10000.0", "Base of the rotary positions' wavelengths (llama, qwen3)."),
     float("model.norm_eps", 1e-12, 0.1, "1e-5", "What keeps a norm from dividing by zero."),
     float("model.init_std", 1e-6, 10.0, "0.02", "Standard deviation of the initial weights."),

@@ -46,6 +46,8 @@ pub struct ModelSection {
     /// Whether the head shares the embedding's weights. Absent: the family's habit (gpt2 tied, others not).
     pub tied: Option<bool>,
     pub dropout: f64,
+    /// Whether blocks are computed once more in the backward pass, which keeps less memory.
+    pub recompute: bool,
     pub rope_theta: f64,
     pub norm_eps: f64,
     /// Standard deviation of the initial weights.
@@ -180,6 +182,7 @@ impl Default for ModelSection {
             context: 64,
             tied: None,
             dropout: 0.0,
+            recompute: false,
             rope_theta: 10_000.0,
             norm_eps: 1e-5,
             init_std: 0.02,

@@ -327,6 +327,12 @@ impl<'a> Trainer<'a> {
         for note in &self.precision.notes {
             self.report(Report::note(Level::Info, note.clone()));
         }
+        if self.recipe.model.recompute && !self.device.is_cpu() {
+            self.report(Report::note(
+                Level::Warning,
+                "model.recompute = true does nothing on this device: blocks are computed again on the CPU alone",
+            ));
+        }
         for note in notes {
             // A resume has put the damaged directory aside under a name that no list takes for a checkpoint.
             self.report(Report::note(Level::Warning, format!("{note}; set aside, going on from step {}", self.step)));

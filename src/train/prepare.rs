@@ -62,6 +62,7 @@ pub(super) fn material(recipe: Recipe, from: &From, monitor: &dyn Monitor) -> Re
         }
     };
     decoder.set_dropout(recipe.model.dropout);
+    decoder.set_recompute(recipe.model.recompute);
     if recipe.model.init.is_some() {
         take_shape(&mut recipe, decoder.config());
     }

@@ -47,7 +47,7 @@ impl Evaluations {
 
     /// What they cost, in operations of a large product of matrices.
     pub fn cost(&self, config: &Config) -> f64 {
-        let a_token = config.flops_per_token() / EFFICIENCY + config.kept_per_token() as f64 * A_NUMBER;
+        let a_token = config.flops_per_token() / EFFICIENCY + config.kept_per_token(false) as f64 * A_NUMBER;
         let layers = config.layers as f64 * A_LAYER;
         let reading = FORWARD * (self.read as f64 * a_token + self.passes as f64 * layers);
         reading + self.written as f64 * (config.parameters() as f64 * A_READ + layers * A_LAYER_READ)

@@ -35,6 +35,8 @@ pub struct BenchSpec {
     /// As the recipe's `optim.precision` and `optim.tf32`; f32 where it is empty.
     pub precision: String,
     pub tf32: Option<bool>,
+    /// As the recipe's `model.recompute`.
+    pub recompute: bool,
 }
 
 /// Steps before the clock counts: they fill caches and pools.
@@ -49,6 +51,7 @@ fn section(spec: &BenchSpec) -> ModelSection {
         ffn: Some(spec.width * 8 / 3 / 8 * 8),
         context: spec.context,
         tied: Some(false),
+        recompute: spec.recompute,
         ..ModelSection::default()
     }
 }

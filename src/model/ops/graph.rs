@@ -138,6 +138,32 @@ struct Tape {
     leaves: Vec<Tensor>,
 }
 
+impl Tape {
+    /// Goes back from the result `last`, whose gradient is `grad`, to what the tape began with. Each node is dropped, with
+    /// what it holds, when its turn is over. Gradients of variables are offered to `kept`; the others come back by id.
+    fn walk(mut self, last: TensorId, grad: &Tensor, kept: Option<&Kept>) -> Result<HashMap<TensorId, Tensor>> {
+        let variables: HashSet<TensorId> = self.leaves.iter().filter(|leaf| leaf.is_variable()).map(Tensor::id).collect();
+        let mut grads = HashMap::from([(last, grad.detach().contiguous()?)]);
+        while let Some(node) = self.nodes.pop() {
+            let Some(grad) = grads.remove(&node.id) else { continue };
+            let parts = clocked(kept, node.op.name(), 1, || node.op.backward(&node.args, &node.result, &grad, &node.needs))?;
+            for ((id, part), needed) in node.ids.iter().zip(parts).zip(&node.needs) {
+                let (Some(part), true) = (part, needed) else { continue };
+                let sum = match grads.remove(id) {
+                    Some(before) => clocked(kept, "sums of gradients", 1, || super::elementwise::sum(&before, &part))?,
+                    None => part,
+                };
+                let rest = match kept.filter(|_| variables.contains(id)) {
+                    Some(kept) => kept.offer(*id, sum)?,
+                    None => Some(sum),
+                };
+                grads.extend(rest.map(|sum| (*id, sum)));
+            }
+        }
+        Ok(grads)
+    }
+}
+
 struct Node {
     op: Arc<dyn Op>,
     /// Under these ids the arguments' gradients are summed.
@@ -231,6 +257,31 @@ impl Graph {
     }
 }
 
+/// A part of a pass of which the tape keeps the argument alone: the backward pass goes forward through it once more
+/// (Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost). Arguments: x, then the variables that the part uses.
+pub struct Again {
+    pub part: Box<dyn Fn(&Graph, &Tensor) -> Result<Tensor> + Send + Sync>,
+    /// In the order of the arguments after x.
+    pub variables: Vec<Tensor>,
+}
+
+impl Op for Again {
+    fn name(&self) -> &'static str {
+        "recompute"
+    }
+    fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
+        (self.part)(&Graph::silent(), &args[0])
+    }
+    fn backward(&self, args: &[Tensor], _: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let graph = Graph::new();
+        graph.tape.borrow_mut().tracked.insert(args[0].id(), ());
+        let result = (self.part)(&graph, &args[0])?;
+        let mut grads = graph.tape.into_inner().walk(result.id(), grad, None)?;
+        let ids = std::iter::once(args[0].id()).chain(self.variables.iter().map(Tensor::id));
+        Ok(ids.map(|id| grads.remove(&id)).collect())
+    }
+}
+
 /// A recorded pass, and the gradients of its leaves once they are known.
 pub(super) struct Finished {
     tape: Mutex<Option<Tape>>,
@@ -241,32 +292,14 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    /// Runs the tape backwards. Each node is dropped, with what it holds, when its turn is over.
+    /// Runs the tape backwards.
     fn run(&self, grad: &Tensor) -> Result<()> {
         let taken = locked(&self.tape).take();
-        let Some(mut tape) = taken else {
+        let Some(tape) = taken else {
             candle_core::bail!("the backward pass of one forward pass runs once; run the forward pass again");
         };
         let kept = self.kept.as_ref().and_then(Weak::upgrade);
-        let leaves: HashSet<TensorId> = tape.leaves.iter().filter(|leaf| leaf.is_variable()).map(Tensor::id).collect();
-        let mut grads = HashMap::from([(self.last, grad.detach().contiguous()?)]);
-        while let Some(node) = tape.nodes.pop() {
-            let Some(grad) = grads.remove(&node.id) else { continue };
-            let parts = clocked(kept.as_deref(), node.op.name(), 1, || node.op.backward(&node.args, &node.result, &grad, &node.needs))?;
-            for ((id, part), needed) in node.ids.iter().zip(parts).zip(&node.needs) {
-                let (Some(part), true) = (part, needed) else { continue };
-                let sum = match grads.remove(id) {
-                    Some(before) => clocked(kept.as_deref(), "sums of gradients", 1, || super::elementwise::sum(&before, &part))?,
-                    None => part,
-                };
-                let rest = match kept.as_deref().filter(|_| leaves.contains(id)) {
-                    Some(kept) => kept.offer(*id, sum)?,
-                    None => Some(sum),
-                };
-                grads.extend(rest.map(|sum| (*id, sum)));
-            }
-        }
-        *locked(&self.grads) = grads;
+        *locked(&self.grads) = tape.walk(self.last, grad, kept.as_deref())?;
         Ok(())
     }
     fn take(&self, leaf: &Tensor) -> Option<Tensor> {

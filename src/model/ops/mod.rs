@@ -16,7 +16,7 @@ mod real;
 mod rotary;
 mod tiles;
 
-pub use graph::{Grads, Graph, Hand, Op, OpTimes, Tapes};
+pub use graph::{Again, Grads, Graph, Hand, Op, OpTimes, Tapes};
 pub use real::wide;
 
 use candle_core::{Result, Tensor};
@@ -124,6 +124,21 @@ pub fn embedding(graph: &Graph, table: &Tensor, ids: &Tensor) -> Result<Tensor> 
     }
     let (batch, time) = ids.dims2()?;
     graph.apply(embedding::Embedding { ids: ids.flatten_all()?.to_vec1()?, batch, time }, &[table])
+}
+
+/// What `part` makes of x, of which the tape keeps x alone; `variables` are all that the part uses. On the CPU alone: the
+/// composed path belongs to candle's graph, which keeps everything.
+pub fn again(
+    graph: &Graph,
+    x: &Tensor,
+    variables: Vec<Tensor>,
+    part: impl Fn(&Graph, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    if !graph.fuses(x) {
+        return part(graph, x);
+    }
+    let args: Vec<Tensor> = std::iter::once(x.clone()).chain(variables.iter().cloned()).collect();
+    graph.apply(Again { part: Box::new(part), variables }, &args.iter().collect::<Vec<_>>())
 }
 
 /// x · mask, of which the mask is a constant.

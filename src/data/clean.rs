@@ -2,11 +2,10 @@
 //! with examples. The source is read and never written; the same source and rules make the same file.
 //! Deliberately not here: what makes a row a duplicate or a part of an evaluation (`facts`).
 
-use super::facts::{self, EXAMPLES, Evaluation, Found, Place, private};
-use super::formats::Span;
+use super::facts::{self, Evaluation, Found, Place, private};
 use super::shape::{self, Example, Mapping, order_fault, recognise};
 use super::source::Source;
-use super::table::{LONGEST_ROW, Set};
+use super::table::{Row, Set};
 use super::tokenizer::Tokenizer;
 use super::{DataError, thousands};
 use crate::report::{Monitor, Report};
@@ -80,6 +79,9 @@ impl Rules<'_> {
     }
 }
 
+/// Rows that are read at a time.
+const ROWS_AT_ONCE: u64 = 1000;
+
 /// How rows are written.
 #[derive(Clone, Copy, PartialEq)]
 enum Output {
@@ -112,18 +114,20 @@ pub fn clean(sources: &[Source], rules: &Rules, out: &Path, scratch: &Path, moni
     let file = tempfile::Builder::new().prefix(".weightroom-clean").tempfile_in(dir).map_err(|e| DataError::io(out, &e))?;
     let mut writer = BufWriter::with_capacity(1 << 20, file);
     let mut cleaning = Cleaning { rules, mapping: &mapping, detail: &detail, near: 0, done: Cleaned::default(), output };
-    let (mut spans, mut over) = (Vec::new(), false);
+    let (mut passed, mut over) = (0, false);
     while !over {
         if monitor.stopped() {
             return Ok(None);
         }
-        spans.clear();
-        over = set.advance(4 << 20, &mut |file, row, span| spans.push((file, row, span)))?;
-        for (file, row, span) in spans.drain(..) {
-            cleaning.row(&set, (file, row, span), &mut writer).map_err(|e| match e {
-                Trouble::Data(e) => e,
-                Trouble::Disk(e) => DataError::io(out, &e),
-            })?;
+        over = set.advance(4 << 20, &mut |_, _, _| {})?;
+        while passed < set.rows() {
+            for (file, row) in set.read(passed, ROWS_AT_ONCE)? {
+                passed += 1;
+                cleaning.row(&set, file, row, &mut writer).map_err(|e| match e {
+                    Trouble::Data(e) => e,
+                    Trouble::Disk(e) => DataError::io(out, &e),
+                })?;
+            }
         }
         let (done, total) = set.progress();
         monitor.report(Report::Progress { what: "writing".into(), done, total, unit: "bytes".into() });
@@ -190,11 +194,10 @@ struct Cleaning<'c> {
 }
 
 impl Cleaning<'_> {
-    fn row(&mut self, set: &Set, (file, row, span): (usize, u64, Span), out: &mut impl Write) -> Result<(), Trouble> {
+    fn row(&mut self, set: &Set, file: usize, read: Row, out: &mut impl Write) -> Result<(), Trouble> {
         let table = &set.tables[file];
+        let Row { number: row, span, parsed, raw } = read;
         self.done.rows += 1;
-        let raw = if span.bytes() > LONGEST_ROW { Vec::new() } else { table.bytes(span).map_err(Trouble::Data)? };
-        let parsed = if span.bytes() > LONGEST_ROW { table.row(row, span).map_err(Trouble::Data)?.parsed } else { table.parse(&raw) };
         let place = |why: String| Place { row, file, line: span.line, why };
         let value = match parsed {
             Ok(parsed) => parsed.value,
@@ -380,9 +383,6 @@ impl std::fmt::Display for Cleaned {
         Ok(())
     }
 }
-
-/// How many examples a report shows of each rule.
-pub const SHOWN: usize = EXAMPLES;
 
 #[cfg(test)]
 mod tests {

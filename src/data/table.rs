@@ -20,6 +20,8 @@ const BYTES_APART: u64 = 1 << 20;
 /// A longer row is not parsed: nothing that trains has rows like that, and reading it would take as much memory.
 pub const LONGEST_ROW: u64 = 64 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
+/// Rows within so many bytes are read at once.
+const AT_ONCE: u64 = 1 << 20;
 
 /// A row as it stands in its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,7 +185,24 @@ impl Table {
     /// Rows `from..from + count`, as far as they were found.
     pub fn read(&self, from: u64, count: u64) -> Result<Vec<Row>, DataError> {
         let spans = self.spans(from, count)?;
-        spans.into_iter().zip(from..).map(|(span, number)| self.row(number, span)).collect()
+        let mut rows = Vec::with_capacity(spans.len());
+        let (mut buffer, mut at) = (Vec::new(), 0);
+        while let Some(first) = spans.get(at) {
+            // Rows that stand beside each other are read at once.
+            let near = spans[at..].iter().take_while(|s| s.end - first.start <= AT_ONCE).count();
+            if near < 2 {
+                rows.push(self.row(from + at as u64, *first)?);
+                at += 1;
+                continue;
+            }
+            self.stretch(first.start, spans[at + near - 1].end, &mut buffer)?;
+            for span in &spans[at..at + near] {
+                let raw = buffer[(span.start - first.start) as usize..(span.end - first.start) as usize].to_vec();
+                rows.push(Row { number: from + rows.len() as u64, span: *span, parsed: self.parse(&raw), raw });
+            }
+            at += near;
+        }
+        Ok(rows)
     }
 
     /// The row that stands there.

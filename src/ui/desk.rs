@@ -536,10 +536,11 @@ fn offered(project: &Path) -> Vec<(String, u64)> {
             }
             if kind.is_dir() && depth < DEPTH {
                 waiting.push((entry.path(), depth + 1));
-            } else if kind.is_file() && formats::known(&name) {
+            } else if formats::known(&name) && (kind.is_file() || kind.is_symlink() && entry.path().is_file()) {
                 let path = entry.path();
                 let path = path.strip_prefix(project).unwrap_or(&path).to_string_lossy().into_owned();
-                found.push((path, entry.metadata().map_or(0, |m| m.len())));
+                let bytes = std::fs::metadata(entry.path()).map_or(0, |m| m.len());
+                found.push((path, bytes));
             }
         }
     }

@@ -117,7 +117,8 @@ impl Data {
                 None => Line::from(vec![mark, Span::styled(" …", theme.dim)]),
                 Some(row) => Line::from(vec![
                     mark,
-                    Span::styled(if row.fault.is_some() { "✗" } else { " " }, theme.error),
+                    // A blank in the colour of errors would be a bar where there is no colour.
+                    if row.fault.is_some() { Span::styled("✗", theme.error) } else { Span::styled(" ", theme.text) },
                     Span::styled(format!("{:>digits$} ", row.row + 1), theme.dim),
                     Span::styled(format!("{:>6} ", widgets::bytes(row.bytes)), theme.dim),
                     Span::styled(widgets::fit(&visible(&row.text, false), wide).into_owned(), theme.text),

@@ -131,7 +131,8 @@ impl Pane for Life {
             (true, ..) => "run it",
             (false, true, Station::Evaluate | Station::Chat) => "",
             (false, true, _) => "train the sample",
-            (false, false, Station::Data | Station::Tokenizer) => "recipe",
+            (false, false, Station::Data) => "rows",
+            (false, false, Station::Tokenizer) => "recipe",
             (false, false, Station::Chat) => "talk",
             (false, false, _) => "watch",
         };

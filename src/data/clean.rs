@@ -243,10 +243,8 @@ impl Cleaning<'_> {
             Err(why) if rules.drops("unfit") => return Some(("unfit", why)),
             Err(_) => None,
         };
-        if let Some(example) = &example {
-            if let Some(broken) = self.example_rule(example) {
-                return Some(broken);
-            }
+        if let Some(broken) = example.as_ref().and_then(|example| self.example_rule(example)) {
+            return Some(broken);
         }
         if rules.drops("duplicates") && self.detail.again.get(row as usize) == Some(&true) {
             return Some(("duplicates", "its text stands in an earlier row".into()));

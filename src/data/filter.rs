@@ -144,7 +144,10 @@ fn field(value: &Value, path: &[String], compare: Compare, wanted: &str) -> bool
             },
             Value::Number(n) => number(n.as_f64().unwrap_or(f64::NAN), compare, wanted),
             Value::Array(items) if matches!(compare, Compare::Less | Compare::More) => number(items.len() as f64, compare, wanted),
-            other => (other.to_string() == wanted) != (compare == Compare::IsNot),
+            other => {
+                let text = other.to_string();
+                (text.as_str() == wanted) != (compare == Compare::IsNot)
+            }
         };
     };
     match value {

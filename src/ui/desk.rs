@@ -62,7 +62,7 @@ pub enum View {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Files(Vec<(String, u64)>),
-    State(State),
+    State(Box<State>),
     Window(Vec<Listed>),
     Record(Box<Record>),
     Mask { row: u64, mask: Result<Box<Mask>, String> },
@@ -310,7 +310,7 @@ impl Worker {
 
     fn tell_state(&mut self, tell: &mut dyn FnMut(Answer)) {
         self.refresh_state();
-        tell(Answer::State(self.state.clone()));
+        tell(Answer::State(Box::new(self.state.clone())));
     }
 
     /// One piece of what there is to do while nobody asks.
@@ -563,7 +563,7 @@ mod tests {
         let mut ask = |worker: &mut Worker, ask: Ask| {
             let mut last = None;
             let mut keep = |a: Answer| match a {
-                Answer::State(s) => states.push(s),
+                Answer::State(s) => states.push(*s),
                 other => last = Some(other),
             };
             worker.ask(ask, &mut keep);

@@ -160,7 +160,7 @@ impl Desktop {
                 if self.state.as_ref().is_none_or(|before| before.turn != state.turn) {
                     (self.window, self.record, self.mask) = (Vec::new(), None, None);
                 }
-                self.state = Some(state);
+                self.state = Some(*state);
             }
             desk::Answer::Window(rows) => self.window = rows,
             desk::Answer::Record(record) => self.record = Some(record),

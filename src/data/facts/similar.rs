@@ -74,10 +74,9 @@ fn fold_avx2(hashes: &[u32], least: &mut [u32; VALUES]) {
 #[inline(always)]
 fn fold_plain(hashes: &[u32], least: &mut [u32; VALUES]) {
     for hash in hashes {
-        for i in 0..VALUES {
-            let value = hash.wrapping_mul(FUNCTIONS.factors[i]).wrapping_add(FUNCTIONS.summands[i]);
+        for ((least, factor), summand) in least.iter_mut().zip(&FUNCTIONS.factors).zip(&FUNCTIONS.summands) {
             // The upper bits of a product are the well mixed ones, and they decide which value is the least.
-            least[i] = least[i].min(value);
+            *least = (*least).min(hash.wrapping_mul(*factor).wrapping_add(*summand));
         }
     }
 }

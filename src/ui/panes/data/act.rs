@@ -51,7 +51,7 @@ impl Data {
                     _ => toast("nothing is open yet: Enter opens the selected file, o another"),
                 };
             }
-            "data.enter" if self.in_side && self.side == Side::Facts => return self.to_example(world),
+            "data.enter" if self.in_side && self.side == Side::Facts => return self.next_example(world),
             "data.enter" => (self.in_side, self.scroll) = (true, 0),
             "data.view" => self.next_side(world),
             "data.mask" => self.show(if self.side == Side::Mask { Side::Text } else { Side::Mask }),
@@ -231,7 +231,7 @@ impl Data {
     }
 
     /// Goes to the next example of the finding that is selected.
-    fn to_example(&mut self, world: &World) -> Vec<Effect> {
+    fn next_example(&mut self, world: &World) -> Vec<Effect> {
         let Some(found) = &self.facts else { return toast("there are no facts yet; f takes them") };
         let all = facts::findings(found);
         let Some((_, finding)) = all.get(self.finding).filter(|(_, f)| !f.examples.is_empty()) else {

@@ -150,7 +150,7 @@ fn lengths(facts: &Facts, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         let room = width.saturating_sub(24).max(4);
         let eighths = (*rows as f64 / most as f64 * room as f64 * 8.0).ceil() as usize;
         let mut bar = "█".repeat(eighths / 8);
-        if eighths % 8 > 0 {
+        if !eighths.is_multiple_of(8) {
             bar.extend(char::from_u32(0x2590 - (eighths % 8) as u32));
         }
         let next = bars.get(i + 1).map_or(u64::MAX, |n| n.0);

@@ -317,7 +317,7 @@ fn a_small_terminal_is_told_so() {
         let screen = h.draw();
         assert!(width < 20 || screen.replace('\n', " ").contains("needs 60×16"), "{width}×{height}: {screen}");
         h.resize(60, 16);
-        assert!(h.draw().contains("weightroom"));
+        assert!(h.draw().contains("[Life]") && text(h.buffer()).contains("safe to close"));
         assert!(!text(h.buffer()).contains("needs 60×16"));
     }
 }

@@ -23,6 +23,10 @@ const FOLDED: u16 = 100;
 /// Columns that the keys of the footer have at least, whatever else is told beside them.
 const KEYS_ROOM: usize = 46;
 
+const BRAND: &str = " weightroom";
+/// Columns below which a project's name says nothing.
+const SHORTEST_NAME: usize = 6;
+
 impl Shell {
     pub fn draw(&mut self, frame: &mut Frame, now_ms: u64) {
         let area = frame.area();
@@ -50,22 +54,31 @@ impl Shell {
     fn draw_header(&mut self, frame: &mut Frame, area: Rect, folded: bool) {
         let theme = &self.theme;
         self.tabs.clear();
-        let project = self.world.project.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut left = vec![Span::styled(" weightroom", theme.title)];
-        if !project.is_empty() {
-            left.push(Span::styled(" · ", theme.dim));
-            left.push(Span::styled(widgets::fit(&visible(&project, false), 24).into_owned(), theme.text));
-        }
         let safety = if self.world.outlives || self.open_jobs().is_empty() { "safe to close " } else { "stops with this terminal " };
+        let gap = if folded { 2 } else { 4 };
+        let panes: usize = self.panes.iter().map(|pane| pane.title().width() + 2).sum();
+        // What may be done with this terminal is always said; the device and the project's name give way to it.
+        let room = usize::from(area.width).saturating_sub(BRAND.width() + gap + panes + 1 + safety.width());
+        let project = self.world.project.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let project = widgets::fit(&visible(&project, false), 24.min(room.saturating_sub(3))).into_owned();
+        let named = !project.is_empty() && room >= SHORTEST_NAME + 3;
+        let mut left = Vec::new();
+        if usize::from(area.width) >= BRAND.width() + gap + panes + safety.width() {
+            left.push(Span::styled(BRAND, theme.title));
+        }
+        if named {
+            left.extend([Span::styled(" · ", theme.dim), Span::styled(project.clone(), theme.text)]);
+        }
         let mut right = Vec::new();
         if !folded && !self.world.device.is_empty() {
             let threads = self.world.threads;
             let device = format!("{} {} thread{}", visible(&self.world.device, false), threads, if threads == 1 { "" } else { "s" });
-            right.push(Span::styled(device, theme.dim));
-            right.push(Span::styled(" · ", theme.border));
+            if device.width() + 3 + if named { project.width() + 3 } else { 0 } <= room {
+                right.extend([Span::styled(device, theme.dim), Span::styled(" · ", theme.border)]);
+            }
         }
         right.push(Span::styled(safety, theme.dim));
-        let mut x = area.x + width(&left) as u16 + if folded { 2 } else { 4 };
+        let mut x = area.x + (width(&left) + gap) as u16;
         let mut tabs = Vec::new();
         for (index, pane) in self.panes.iter().enumerate() {
             let (open, close) = if index == self.current { ("[", "]") } else { (" ", " ") };
@@ -77,14 +90,11 @@ impl Shell {
             tabs.push(Span::styled(close, style));
             x += cell;
         }
-        let right_width = width(&right) as u16;
-        let fits = x + right_width <= area.right();
-        left.push(Span::raw(if folded { "  " } else { "    " }));
+        left.push(Span::raw(" ".repeat(gap)));
         left.extend(tabs);
         frame.render_widget(Line::from(left), area);
-        if fits {
-            frame.render_widget(Line::from(right), Rect { x: area.right() - right_width, width: right_width, ..area });
-        }
+        let right_width = (width(&right) as u16).min(area.width);
+        frame.render_widget(Line::from(right), Rect { x: area.right() - right_width, width: right_width, ..area });
     }
 
     /// A tab's title with the letter that leads to it marked.

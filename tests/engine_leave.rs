@@ -261,6 +261,13 @@ fn an_engine_ends_when_nobody_uses_it_and_when_its_project_is_gone() {
     let pid = until("an engine", || engine_of(&path));
     until("its end", || engine_of(&path).is_none().then_some(()));
     assert!(!path.join(".weightroom/engine.sock").exists());
+    // One whose socket somebody removed can be reached by nobody: it saves and ends.
+    run(&path, &["train", "tiny.toml", "--name", "cut", "--detach", "--set", "optim.steps=1000000"]).good();
+    until("a step", || step_of(&path, "cut").filter(|s| *s > 3));
+    std::fs::remove_file(path.join(".weightroom/engine.sock")).unwrap();
+    until("its end", || engine_of(&path).is_none().then_some(()));
+    let list = run(&path, &["runs"]).good().out;
+    assert!(list.contains("stopped"), "{list}");
     run(&path, &["train", "tiny.toml", "--name", "long", "--detach", "--set", "optim.steps=1000000"]).good();
     let second = until("another engine", || engine_of(&path));
     assert_ne!(pid, second);

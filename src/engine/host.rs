@@ -42,7 +42,7 @@ pub fn run(project: &Path, settings: Settings, unused: Option<Duration>, ready: 
         }
     })?;
     ready(&path);
-    serve(&engine, project, unused);
+    serve(&engine, project, &path, unused);
     // The threads that say goodbye to the screens get a moment; then nobody may connect any more.
     let _ = std::fs::remove_file(&path);
     std::thread::sleep(Duration::from_millis(100));
@@ -54,13 +54,20 @@ pub fn run(project: &Path, settings: Settings, unused: Option<Duration>, ready: 
 }
 
 /// Waits until the engine has ended, and ends it when it is not wanted any more.
-fn serve(engine: &Engine, project: &Path, unused: Option<Duration>) {
+fn serve(engine: &Engine, project: &Path, socket: &Path, unused: Option<Duration>) {
     let mut used = Instant::now();
     while !engine.hub.wait_end_for(LOOK) {
         if !project.is_dir() {
             // Nothing can be saved where nothing is: what runs gets a moment to notice.
             engine.shutdown();
             engine.hub.wait_end_for(START);
+            return;
+        }
+        if !socket.exists() {
+            // Somebody removed it, perhaps on the way to removing the project: nobody can reach this engine any more, to
+            // look or to stop it. What runs is saved.
+            engine.shutdown();
+            engine.hub.wait_end();
             return;
         }
         if !engine.idle() || engine.hub.fan.listeners().0 > 0 {

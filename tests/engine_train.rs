@@ -126,6 +126,8 @@ fn a_training_is_paused_stepped_saved_asked_and_stopped() {
     both(|f| {
         let train = f.train("tiny", 1_000_000);
         f.until(|f, _| f.step(train) > 2);
+        let again = f.start(JobSpec::new("train", &TrainSpec { resume: Some("tiny".into()), ..TrainSpec::default() }));
+        assert!(again.unwrap_err().contains("tiny goes on already"), "one run is not trained twice");
         // Asked while it trains: the weights of this moment, though no checkpoint exists yet.
         let job = f.generate("tiny", 5);
         assert!(matches!(f.end(job), Report::Finished { stopped: false, .. }), "{:?}", f.seen.last());

@@ -242,7 +242,7 @@ fn jobs_are_paused_and_stopped_from_the_log() {
     h.type_text("escape");
     assert!(h.draw().contains("/escape  1 of"));
     h.keys("enter q");
-    assert!(h.draw().contains("sample is training"), "q after the filter asks");
+    assert!(h.draw().contains("sample is paused, and stays so"), "q after the filter asks");
 }
 
 #[test]

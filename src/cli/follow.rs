@@ -55,7 +55,11 @@ pub fn detach(handle: &Handle, spec: JobSpec, name: &str) -> Result<String, Fail
         for event in following.next()? {
             match event.report {
                 Report::Started { run: Some(run), .. } => found = Some(run),
-                Report::State { state: JobState::Waiting, .. } => found = Some(name.to_string()),
+                Report::State { state: JobState::Waiting, why } => {
+                    // It has no directory yet, so that no other command knows it.
+                    super::out::aside(&format!("{name} waits for its turn: {why}; weightroom stop {name} takes it out of the line"));
+                    found = Some(name.to_string());
+                }
                 Report::Failed { cause, hint, log } => return Err(Failure::Failed(sentence(&cause, &hint, log.as_deref()))),
                 _ => {}
             }

@@ -62,7 +62,7 @@ pub fn run(place: &Place, args: &Train) -> Result<(), Failure> {
     }
     let end = end?;
     if end.interrupted {
-        out::aside(&format!("interrupted: {}; weightroom train --resume goes on", end.summary));
+        out::aside(&format!("interrupted: {}; weightroom train --resume {name} goes on", end.summary));
         return Err(Failure::Interrupted);
     }
     Ok(())

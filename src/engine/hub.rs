@@ -109,6 +109,10 @@ impl Hub {
         if state.closing {
             return Err("the engine is ending; start another one".into());
         }
+        let resumes = serde_json::from_value::<TrainSpec>(spec.params.clone()).ok().filter(|_| kind.name == "train").and_then(|s| s.resume);
+        if let Some(run) = resumes.filter(|run| state.active.values().any(|j| run_of(j).as_ref() == Some(run))) {
+            return Err(format!("{} goes on already; weightroom attach shows it", crate::text::visible(&run, false)));
+        }
         state.last_job += 1;
         let job = Arc::new(Active::new(JobId(state.last_job), kind, title, spec));
         state.active.insert(job.id, job.clone());

@@ -54,7 +54,11 @@ impl Shell {
     fn draw_header(&mut self, frame: &mut Frame, area: Rect, folded: bool) {
         let theme = &self.theme;
         self.tabs.clear();
-        let safety = if self.world.outlives || self.open_jobs().is_empty() { "safe to close " } else { "stops with this terminal " };
+        let safety = match self.world.outlives || self.open_jobs().is_empty() {
+            _ if self.readonly => "read-only ",
+            true => "safe to close ",
+            false => "stops with this terminal ",
+        };
         let gap = if folded { 2 } else { 4 };
         let panes: usize = self.panes.iter().map(|pane| pane.title().width() + 2).sum();
         // What may be done with this terminal is always said; the device and the project's name give way to it.

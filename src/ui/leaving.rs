@@ -4,7 +4,7 @@
 use super::pane::{Effect, Show};
 use super::shell::{Asking, Out, Shell, TOAST_MS, is_generation};
 use super::widgets;
-use super::world::{Away, Job};
+use super::world::{Away, Job, Load};
 use crate::engine::protocol::Command;
 use crate::report::{JobId, JobState, Signal};
 use crate::spec::{JobSpec, TrainSpec};
@@ -19,6 +19,8 @@ impl Shell {
         let name = |j: &&Job| j.run.clone().unwrap_or_else(|| j.title.clone());
         match self.open_jobs().as_slice() {
             [] => "Leave weightroom?".into(),
+            [one] if one.state == JobState::Paused => format!("{} is paused, and stays so.", name(one)),
+            [one] if one.state == JobState::Waiting => format!("{} waits for its turn.", name(one)),
             [one] if one.kind == "train" => format!("{} is training.", name(one)),
             [one] => format!("{} is running.", name(one)),
             many => {
@@ -33,7 +35,9 @@ impl Shell {
                     1 => ", and 1 more waits for its turn".to_string(),
                     n => format!(", and {n} more wait for their turn"),
                 };
-                format!("{first} is running{also}{line}.")
+                let does = if work.first().is_some_and(|j| j.state == JobState::Paused) { "is paused, and stays so" } else { "is running" };
+                let lost = if wait.is_empty() { "" } else { " What waits is saved by nobody: s drops it." };
+                format!("{first} {does}{also}{line}.{lost}")
             }
         }
     }
@@ -97,7 +101,7 @@ impl Shell {
     /// The engine ended and its jobs did not: says so, and offers to go on with the run that was in training.
     pub(super) fn broke_off(&mut self, lost: Vec<(Option<String>, u64)>, now_ms: u64) {
         let waiting = lost.iter().filter(|(run, _)| run.is_none()).count();
-        let also = if waiting == 0 { String::new() } else { format!(" {waiting} more that only waited will have to be started again.") };
+        let also = if waiting == 0 { String::new() } else { format!(" What only waited ({waiting}) has to be started again.") };
         let Some((run, step)) = lost.into_iter().find_map(|(run, step)| Some((run?, step))) else {
             return self.say("the engine broke off; the next job starts a new one".into(), now_ms);
         };
@@ -124,7 +128,7 @@ impl Shell {
 
     /// Opens a run in Train.
     pub fn show_run(&mut self, run: String, now_ms: u64) {
-        self.out.push(Out::Load(super::world::Load::Run(run.clone())));
+        self.out.push(Out::Load(Load::Run(run.clone())));
         self.effect(Effect::Open("train", Show::Named(run)), now_ms);
     }
 
@@ -149,8 +153,16 @@ impl Shell {
         self.telling = None;
         // Who may only look takes nothing away from the one who comes back.
         if !self.readonly {
-            self.out.push(Out::Load(super::world::Load::Told));
+            self.out.push(Out::Load(Load::Told));
         }
+    }
+}
+
+/// Whether an effect, or what it asks about, does more than look.
+pub(super) fn changes(effect: &Effect) -> bool {
+    match effect {
+        Effect::Confirm { then, .. } => changes(then),
+        other => matches!(other, Effect::Start { .. } | Effect::Signal(..) | Effect::Move(..) | Effect::Load(Load::Write { .. })),
     }
 }
 

@@ -584,8 +584,7 @@ impl Shell {
 
     /// Does what a pane asks for.
     pub fn effect(&mut self, effect: Effect, now_ms: u64) {
-        let changes = matches!(&effect, Effect::Start { .. } | Effect::Signal(..) | Effect::Move(..) | Effect::Load(Load::Write { .. }));
-        if self.readonly && changes {
+        if self.readonly && super::leaving::changes(&effect) {
             if let Effect::Start { ticket, .. } = &effect {
                 self.world.refused.insert(*ticket, "read-only: start the workbench without --readonly to generate or train".into());
             }
@@ -670,6 +669,10 @@ impl Shell {
         for text in messages {
             let text = self.by_whom(text, now_ms);
             self.say(text.clone(), now_ms);
+            // Nobody pressed a key for it at this moment: it stays until somebody may have looked up.
+            if let Some((_, stays)) = &mut self.toast {
+                *stays = now_ms + 3 * TOAST_MS;
+            }
             // The person's own command is the engine's to run.
             if self.notify != Notify::Off && !self.focused {
                 self.out.push(Out::Notify(text));

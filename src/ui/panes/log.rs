@@ -206,7 +206,10 @@ impl Pane for Log {
             }
             "log.stop" => {
                 return self.on_job(world, |job| Effect::Confirm {
-                    question: format!("Stop {}? What it has is saved.", name(job)),
+                    question: match job.state {
+                        JobState::Waiting => format!("Take {} out of the line? It has not begun.", name(job)),
+                        _ => format!("Stop {}? What it has is saved.", name(job)),
+                    },
                     then: Box::new(Effect::Signal(job.id, Signal::Stop)),
                 });
             }

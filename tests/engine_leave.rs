@@ -311,6 +311,11 @@ fn the_persons_own_command_runs_once_for_each_end_however_many_screens_look() {
     // The bell is each screen's own: of the one that nobody has before their eyes.
     let rang = |s: &Pty| memchr::memmem::find(&s.raw, b"\x1b]9;").is_some();
     assert_eq!(screens.each_ref().map(rang), [false, true]);
+    // A command that does not run is found in the engine's log.
+    std::fs::write(path.join("weightroom/config.toml"), "notify = 'no-such-command'\n").unwrap();
+    run(path, &["train", "tiny.toml", "--name", "last", "--detach"]).good();
+    let log = || std::fs::read_to_string(path.join(".weightroom/engine.log")).unwrap_or_default();
+    until("a complaint", || (log().contains("the command of `notify`") && log().contains("no-such-command")).then_some(()));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! many screens look and also when none does.
 //! Deliberately not here: the terminal's bell and its notification, which are each screen's own.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -72,11 +74,31 @@ pub(super) fn tell(project: &Path, text: &str) {
         .current_dir(if project.is_dir() { project } else { Path::new("/") })
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(log(project).map_or_else(Stdio::null, Stdio::from))
         .spawn();
-    if let Ok(mut child) = child {
-        // Its entry goes when it has ended.
-        let _ = super::thread("weightroom-notify", move || drop(child.wait()));
+    match child {
+        Ok(mut child) => {
+            let project = project.to_path_buf();
+            // Its entry goes when it has ended.
+            let _ = super::thread("weightroom-notify", move || match child.wait() {
+                Ok(status) if status.success() => {}
+                Ok(status) => complain(&project, &format!("ended with {status}")),
+                Err(error) => complain(&project, &error.to_string()),
+            });
+        }
+        Err(error) => complain(project, &error.to_string()),
+    }
+}
+
+/// The engine's log, where what the command itself complains of goes too; none where it cannot be written.
+fn log(project: &Path) -> Option<File> {
+    OpenOptions::new().append(true).create(true).open(project.join(".weightroom").join("engine.log")).ok()
+}
+
+fn complain(project: &Path, what: &str) {
+    if let Some(mut log) = log(project) {
+        // A log that cannot be written has nobody left to tell.
+        let _ = writeln!(log, "the command of `notify` in config.toml: {}", visible(what, false));
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Attention {
 fn block<T: Real>() -> usize {
     if has_tiles::<T>() { 2 * tiles::ROWS } else { 64 }
 }
+/// Queries below which keys are read where they stand.
+const FEW: usize = 8;
 /// Multiplications below which one thread is faster.
 const SERIAL: usize = 1 << 16;
 
@@ -132,7 +134,8 @@ impl<T: Real> Kernel<'_, T> {
     /// A head of keys (1) or values (2) with columns for rows: a copy in `room` where products want rows in one piece.
     fn turned(&self, which: usize, b: usize, head: usize, room: &mut Vec<T>) -> Matrix<*const T> {
         let (keys, d, source) = (self.sizes.keys, self.sizes.d, self.input(which, b, 0, head));
-        if !has_tiles::<T>() {
+        // For a few queries, as when one token is generated, turning the keys would take longer than the product itself.
+        if !has_tiles::<T>() || self.sizes.time < FEW {
             return source.t();
         }
         room.resize(d * row_of(keys), T::of(0.0));

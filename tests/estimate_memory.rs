@@ -36,12 +36,23 @@ fn holds_what_is_said(keys: &[&str]) {
     let dry = run(dir.path(), &[&["train", "tiny.toml", "--dry-run", "--json"], &set[..]].concat()).good();
     let said: Value = serde_json::from_str(&dry.out).unwrap();
     let said = said["estimate"]["memory_bytes"].as_u64().unwrap();
-    let mut training = weightroom(dir.path(), &[&["train", "tiny.toml", "--here"], &set[..]].concat());
-    // Every thread brings buffers of its own: as many on any machine.
-    training.env("RAYON_NUM_THREADS", "2");
-    let held = peak(training);
+    let hold = |name: &str| {
+        let mut training = weightroom(dir.path(), &[&["train", "tiny.toml", "--here", "--name", name], &set[..]].concat());
+        // Every thread brings buffers of its own: as many on any machine.
+        training.env("RAYON_NUM_THREADS", "2");
+        peak(training)
+    };
+    // How the threads meet decides what the allocator can use again, which moves the peak by up to a tenth: where one
+    // training is near the bound, the middle of three is looked at.
+    let edge = |held: u64| (said as f64 / held as f64 - 1.0).abs() > 0.1;
+    let mut trainings = vec![hold("first")];
+    if edge(trainings[0]) {
+        trainings.extend(["second", "third"].map(hold));
+        trainings.sort_unstable();
+    }
+    let held = trainings[trainings.len() / 2];
     let off = said as f64 / held as f64;
-    println!("{} MB said, {} MB held, {off:.3}", said / 1_000_000, held / 1_000_000);
+    println!("{} MB said, {trainings:?} bytes held, {off:.3}", said / 1_000_000);
     assert!(held > 200_000_000, "{held} bytes are too few to tell the model's from the program's");
     assert!((0.85..1.15).contains(&off), "{said} bytes were said and {held} were held, {off:.3}");
 }

@@ -13,6 +13,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::model::decoder::Decoder;
 use crate::model::hf;
 use crate::run::directory::{self, RunDir};
+use crate::sample::generator::{AskFault, Completion, Generator, Local, Piece, Question, Request, Score};
 
 /// Loaded models that are kept: two are compared side by side.
 const KEPT: usize = 2;
@@ -22,6 +23,37 @@ pub struct Loaded {
     pub decoder: Decoder,
     pub tokenizer: Tokenizer,
     pub dir: PathBuf,
+    /// As it was asked for.
+    pub name: String,
+}
+
+impl Loaded {
+    fn local(&self) -> Local<'_> {
+        Local { name: &self.name, decoder: &self.decoder, tokenizer: &self.tokenizer }
+    }
+}
+
+impl Generator for Loaded {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn context(&self) -> Option<usize> {
+        self.local().context()
+    }
+    fn tokenizer(&self) -> Option<&Tokenizer> {
+        Some(&self.tokenizer)
+    }
+    fn generate(
+        &self,
+        requests: &[Request],
+        monitor: &dyn Monitor,
+        tell: &mut (dyn FnMut(usize, Piece) + Send),
+    ) -> Vec<Result<Completion, AskFault>> {
+        self.local().generate(requests, monitor, tell)
+    }
+    fn score(&self, questions: &[Question], monitor: &dyn Monitor, tell: &mut (dyn FnMut(usize) + Send)) -> Vec<Result<Score, AskFault>> {
+        self.local().score(questions, monitor, tell)
+    }
 }
 
 /// The models used last, newest first.
@@ -39,6 +71,11 @@ struct Key {
 }
 
 impl Models {
+    /// What `name` means, wherever it is computed: the one door for all who want text or likelihoods of a model.
+    pub fn generator(&self, project: &Path, name: &str, device: &Device) -> Result<Arc<dyn Generator>, Fault> {
+        Ok(self.get(project, name, device)?)
+    }
+
     /// The model that `name` means in this project, on this device.
     pub fn get(&self, project: &Path, name: &str, device: &Device) -> Result<Arc<Loaded>, Fault> {
         let dir = resolve(project, name)?;
@@ -52,14 +89,14 @@ impl Models {
         } else {
             // The old ones go first: the new one may need their memory.
             kept.truncate(KEPT - 1);
-            let loaded = load(dir, device)?;
+            let loaded = load(dir, name, device)?;
             kept.insert(0, (key, Arc::new(loaded)));
         }
         Ok(kept[0].1.clone())
     }
 }
 
-fn load(dir: PathBuf, device: &Device) -> Result<Loaded, Fault> {
+fn load(dir: PathBuf, name: &str, device: &Device) -> Result<Loaded, Fault> {
     let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
     let decoder = hf::load(&dir, DType::F32, device)?.detached();
     let (has, knows) = (tokenizer.vocab_size(), decoder.config().vocab);
@@ -70,7 +107,7 @@ fn load(dir: PathBuf, device: &Device) -> Result<Loaded, Fault> {
             "put the tokenizer.json there that the model was trained with",
         ));
     }
-    Ok(Loaded { decoder, tokenizer, dir })
+    Ok(Loaded { decoder, tokenizer, dir, name: name.to_string() })
 }
 
 /// The directory that holds the model: of a run, its newest whole checkpoint.

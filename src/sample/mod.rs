@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod generate;
+pub mod generator;
 pub mod sampler;
 mod session;
 mod stops;

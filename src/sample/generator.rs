@@ -1,0 +1,285 @@
+//! The one way in which text is asked of a model: many prompts in, tokens with their log-probabilities out. Chat,
+//! candidates, evals and rollouts ask through it, whether weights of this machine answer or a server.
+//! Deliberately not here: which model a name means (`engine::models`).
+
+use std::sync::Mutex;
+
+use super::generate::generate;
+use super::sampler::log_probabilities;
+use super::session::Session;
+use crate::data::tokenizer::Tokenizer;
+use crate::model::ModelError;
+use crate::model::decoder::Decoder;
+use crate::report::{JobId, Monitor, Report, Signal, Sink};
+use crate::spec::{GenerateSpec, Message, Sampler};
+
+/// What a text begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// Continued as it stands.
+    Text(String),
+    /// A chat, rendered by the model's template; the assistant answers.
+    Chat(Vec<Message>),
+    /// Exact tokens. Servers refuse them.
+    Ids(Vec<u32>),
+}
+
+/// One text to be generated. Its tokens depend on it alone: not on what else is asked at the same time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub prompt: Prompt,
+    pub max_tokens: usize,
+    pub sampler: Sampler,
+    /// Generation ends before the first of these texts.
+    pub stop: Vec<String>,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Completion {
+    pub text: String,
+    /// Exact tokens; empty where a server does not say them.
+    pub ids: Vec<u32>,
+    /// Of each token under the model's own distribution (temperature 1, nothing cut); empty where a server does not say.
+    pub log_probs: Vec<f32>,
+    /// `end`, `length`, `stop`, `stopped`.
+    pub ended: String,
+    pub prompt_tokens: usize,
+    /// 0 where no token was drawn.
+    pub first_token_ms: f64,
+    /// Of the tokens after the first; 0 where there are none.
+    pub tokens_per_s: f64,
+}
+
+/// A text whose likelihood after another is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// Cut into tokens together, blanks at the context's end going over to the continuation, as lm-evaluation-harness does.
+    Text { context: String, continuation: String },
+    /// Exact tokens; the context is not empty.
+    Ids { context: Vec<u32>, continuation: Vec<u32> },
+}
+
+/// The likelihood of a continuation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Score {
+    /// The continuation's tokens.
+    pub ids: Vec<u32>,
+    /// ln p of each of them.
+    pub log_probs: Vec<f32>,
+    /// Whether each was the likeliest token at its place.
+    pub greedy: bool,
+}
+
+impl Score {
+    /// ln p of the whole continuation.
+    pub fn sum(&self) -> f64 {
+        self.log_probs.iter().map(|&l| f64::from(l)).sum()
+    }
+}
+
+/// Why an answer is missing.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+pub enum AskFault {
+    /// This one alone cannot be answered (longer than the context, an unknown token).
+    #[error("{0}")]
+    Refused(String),
+    /// The model or the server cannot answer at all.
+    #[error("{0}")]
+    Broken(String),
+    /// `monitor.stopped()` said so.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl From<ModelError> for AskFault {
+    fn from(error: ModelError) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// What a streaming caller hears of request `index`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece<'a> {
+    /// Whole characters that it adds.
+    Text(&'a str),
+    Done(&'a Result<Completion, AskFault>),
+}
+
+/// Answers in the order of the questions; what is told along the way may come in any order.
+pub trait Generator: Send + Sync {
+    /// How people and files name it: a run and its checkpoint, a directory, `openai:URL#MODEL`.
+    fn name(&self) -> &str;
+    /// Tokens that it sees at once; none where a server does not say.
+    fn context(&self) -> Option<usize>;
+    /// Generates all of them, as many at once as pays. `tell` hears each piece as it comes.
+    fn generate(
+        &self,
+        requests: &[Request],
+        monitor: &dyn Monitor,
+        tell: &mut (dyn FnMut(usize, Piece) + Send),
+    ) -> Vec<Result<Completion, AskFault>>;
+    /// Likelihoods. `tell` hears of each that is done. Servers that cannot say them are `Broken`, with the reason.
+    fn score(&self, questions: &[Question], monitor: &dyn Monitor, tell: &mut (dyn FnMut(usize) + Send)) -> Vec<Result<Score, AskFault>>;
+    /// The tokenizer, where the model's own is at hand.
+    fn tokenizer(&self) -> Option<&Tokenizer>;
+}
+
+/// Weights of this machine.
+pub struct Local<'a> {
+    pub name: &'a str,
+    pub decoder: &'a Decoder,
+    pub tokenizer: &'a Tokenizer,
+}
+
+impl Generator for Local<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+    fn context(&self) -> Option<usize> {
+        Some(self.decoder.config().context)
+    }
+    fn tokenizer(&self) -> Option<&Tokenizer> {
+        Some(self.tokenizer)
+    }
+
+    fn generate(
+        &self,
+        requests: &[Request],
+        monitor: &dyn Monitor,
+        tell: &mut (dyn FnMut(usize, Piece) + Send),
+    ) -> Vec<Result<Completion, AskFault>> {
+        let one = |(index, request): (usize, &Request)| {
+            let made = self.complete(request, monitor);
+            if let Ok(made) = &made {
+                tell(index, Piece::Text(&made.text));
+            }
+            tell(index, Piece::Done(&made));
+            made
+        };
+        requests.iter().enumerate().map(one).collect()
+    }
+
+    fn score(&self, questions: &[Question], monitor: &dyn Monitor, tell: &mut (dyn FnMut(usize) + Send)) -> Vec<Result<Score, AskFault>> {
+        let one = |(index, question): (usize, &Question)| {
+            let found = if monitor.stopped() { Err(AskFault::Stopped) } else { self.likelihood(question) };
+            tell(index);
+            found
+        };
+        questions.iter().enumerate().map(one).collect()
+    }
+}
+
+impl Local<'_> {
+    fn complete(&self, request: &Request, monitor: &dyn Monitor) -> Result<Completion, AskFault> {
+        if monitor.stopped() {
+            return Err(AskFault::Stopped);
+        }
+        let (prompt, messages) = match &request.prompt {
+            Prompt::Text(text) => (text.clone(), Vec::new()),
+            Prompt::Chat(messages) => (String::new(), messages.clone()),
+            Prompt::Ids(ids) => (self.tokenizer.decode(ids, false), Vec::new()),
+        };
+        let Request { max_tokens, sampler, stop, .. } = request.clone();
+        let spec = GenerateSpec { prompt, messages, max_tokens, sampler, stop, ..GenerateSpec::default() };
+        let heard = Heard { monitor, log_probs: Mutex::default() };
+        let made = generate(self.decoder, self.tokenizer, &spec, &heard)?;
+        if made.ended == "stopped" {
+            return Err(AskFault::Stopped);
+        }
+        Ok(Completion {
+            text: made.text,
+            ids: made.ids,
+            log_probs: heard.log_probs.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+            ended: made.ended,
+            prompt_tokens: made.prompt_tokens,
+            first_token_ms: made.first_token_ms,
+            tokens_per_s: made.tokens_per_s,
+        })
+    }
+
+    fn likelihood(&self, question: &Question) -> Result<Score, AskFault> {
+        let (context, continuation) = match question {
+            Question::Ids { context, continuation } => (context.clone(), continuation.clone()),
+            Question::Text { context, continuation } => self.cut(context, continuation)?,
+        };
+        if context.is_empty() || continuation.is_empty() {
+            return Err(AskFault::Refused("the context or the continuation has no tokens".into()));
+        }
+        let all = [context.as_slice(), continuation.as_slice()].concat();
+        let config = self.decoder.config();
+        // The last token is asked for and never entered.
+        if all.len() - 1 > config.context {
+            return Err(AskFault::Refused(format!("{} tokens, and the model sees {} at once", all.len() - 1, config.context)));
+        }
+        if let Some(id) = all.iter().find(|id| **id as usize >= config.vocab) {
+            return Err(AskFault::Refused(format!("token {id} is beyond the {} that the model knows", config.vocab)));
+        }
+        let mut score = Score { ids: continuation, greedy: true, ..Score::default() };
+        let first = context.len();
+        let mut fault = None;
+        let mut note = |place: usize, logits: &[f32]| {
+            if place < first {
+                return;
+            }
+            let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            score.greedy &= logits[all[place] as usize] >= best;
+            match log_probabilities(logits) {
+                Ok(log_p) => score.log_probs.push(log_p[all[place] as usize]),
+                Err(e) => fault = Some(ModelError::from(e)),
+            }
+        };
+        let entered = &all[..all.len() - 1];
+        let session = Session::start(self.decoder, entered, Some(&mut |place, logits| note(place, &logits)))?;
+        note(entered.len(), session.logits());
+        match fault {
+            Some(fault) => Err(fault.into()),
+            None => Ok(score),
+        }
+    }
+
+    /// Both texts as tokens. An empty context is the token that begins a text.
+    fn cut(&self, context: &str, continuation: &str) -> Result<(Vec<u32>, Vec<u32>), AskFault> {
+        let encode = |text: &str| self.tokenizer.encode(text, true).map_err(|e| AskFault::Refused(e.to_string()));
+        let kept = context.trim_end();
+        let continuation = format!("{}{continuation}", &context[kept.len()..]);
+        if kept.is_empty() {
+            let config = self.decoder.config();
+            let begin = config.bos.or(self.tokenizer.end_of_text(None)).or(config.eos).unwrap_or(0);
+            return Ok((vec![begin], encode(&continuation)?));
+        }
+        let context = encode(kept)?;
+        let mut whole = encode(&format!("{kept}{continuation}"))?;
+        let rest = whole.split_off(context.len().min(whole.len()));
+        Ok((context, rest))
+    }
+}
+
+/// Keeps what the tokens say of their probabilities; asks its caller's monitor whether to stop.
+struct Heard<'a> {
+    monitor: &'a dyn Monitor,
+    log_probs: Mutex<Vec<f32>>,
+}
+
+impl Monitor for Heard<'_> {
+    fn report(&self, report: Report) {
+        if let Report::Token(token) = report
+            && !token.from_prompt
+        {
+            self.log_probs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(token.probability.ln());
+        }
+    }
+    fn stopped(&self) -> bool {
+        self.monitor.stopped()
+    }
+    fn safepoint(&self) -> Signal {
+        self.monitor.safepoint()
+    }
+    fn wait(&self) -> Signal {
+        self.monitor.wait()
+    }
+    fn child(&self, job: JobId) -> Box<dyn Monitor> {
+        self.monitor.child(job)
+    }
+    fn attach(&self, _: Box<dyn Sink>) {}
+}

@@ -12,6 +12,7 @@ use super::lock;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::decoder::Decoder;
 use crate::model::hf;
+use crate::report::Monitor;
 use crate::run::directory::{self, RunDir};
 use crate::sample::generator::{AskFault, Completion, Generator, Local, Piece, Question, Request, Score};
 

@@ -1,12 +1,16 @@
-//! The head of a GGUF file: its metadata, read with every count checked against the bytes that are there.
-//! Deliberately not here: tensors and their data, and what any key means; those are their readers'.
+//! The head of a GGUF file: its metadata and the list of its tensors, read with every count checked against the bytes that
+//! are there. Deliberately not here: what any key or tensor means; that is their readers'.
+
+pub mod blocks;
+pub mod tensors;
+pub mod write;
 
 use std::fmt;
 
 /// The most that a file's head is looked at: the largest known vocabularies with their merges take about 20 MB.
 const MAX_HEAD_BYTES: usize = 512 << 20;
 /// The most elements of all arrays together.
-const MAX_ELEMENTS: u64 = 1 << 24;
+const MAX_ELEMENTS: u64 = 1 << 22;
 /// Longer keys are no keys.
 const MAX_KEY_BYTES: usize = 1 << 16;
 /// Arrays of arrays of arrays are nobody's.
@@ -94,39 +98,44 @@ impl Metadata {
 
     /// Reads the head of a file from its beginning (the whole file, mapped, will do).
     pub fn read(bytes: &[u8]) -> Result<Self, Fault> {
-        let mut reader = Reader { bytes: &bytes[..bytes.len().min(MAX_HEAD_BYTES)], at: 0, elements: MAX_ELEMENTS };
-        if reader.take(4)? != b"GGUF" {
-            return Err(Fault { at: 0, what: "not a GGUF file: it does not begin with GGUF".into() });
-        }
-        let version = u32::from_le_bytes(reader.array()?);
-        if version.swap_bytes() < 16 && version > 16 {
-            return Err(reader.fault("a big-endian GGUF file"));
-        }
-        if !(2..=3).contains(&version) {
-            return Err(reader.fault(format!("GGUF version {version}, where 2 and 3 are known,")));
-        }
-        let _tensors = u64::from_le_bytes(reader.array()?);
-        let count = u64::from_le_bytes(reader.array()?);
-        // A key and its value take 13 bytes at least.
-        if count > (reader.left() / 13) as u64 {
-            return Err(reader.fault(format!("{count} entries are said to follow, more than there are bytes for,")));
-        }
-        let mut entries = Vec::new();
-        for _ in 0..count {
-            let key = reader.text()?;
-            if key.len() > MAX_KEY_BYTES {
-                return Err(reader.fault(format!("a key of {} bytes", key.len())));
-            }
-            let key = String::from_utf8_lossy(key).into_owned();
-            let kind = u32::from_le_bytes(reader.array()?);
-            entries.push((key, reader.value(kind, MAX_DEPTH)?));
-        }
-        Ok(Self { version, entries })
+        read_head(bytes).map(|(metadata, ..)| metadata)
     }
 
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.entries.iter().find(|(k, _)| k == key).map(|(_, v)| v)
     }
+}
+
+/// The metadata, how many tensors are said to follow, and what reads on behind the metadata.
+fn read_head(bytes: &[u8]) -> Result<(Metadata, u64, Reader<'_>), Fault> {
+    let mut reader = Reader { bytes: &bytes[..bytes.len().min(MAX_HEAD_BYTES)], at: 0, elements: MAX_ELEMENTS };
+    if reader.take(4)? != b"GGUF" {
+        return Err(Fault { at: 0, what: "not a GGUF file: it does not begin with GGUF".into() });
+    }
+    let version = u32::from_le_bytes(reader.array()?);
+    if version.swap_bytes() < 16 && version > 16 {
+        return Err(reader.fault("a big-endian GGUF file"));
+    }
+    if !(2..=3).contains(&version) {
+        return Err(reader.fault(format!("GGUF version {version}, where 2 and 3 are known,")));
+    }
+    let tensors = u64::from_le_bytes(reader.array()?);
+    let count = u64::from_le_bytes(reader.array()?);
+    // A key and its value take 13 bytes at least.
+    if count > (reader.left() / 13) as u64 {
+        return Err(reader.fault(format!("{count} entries are said to follow, more than there are bytes for,")));
+    }
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let key = reader.text()?;
+        if key.len() > MAX_KEY_BYTES {
+            return Err(reader.fault(format!("a key of {} bytes", key.len())));
+        }
+        let key = String::from_utf8_lossy(key).into_owned();
+        let kind = u32::from_le_bytes(reader.array()?);
+        entries.push((key, reader.value(kind, MAX_DEPTH)?));
+    }
+    Ok((Metadata { version, entries }, tensors, reader))
 }
 
 struct Reader<'a> {

@@ -12,12 +12,15 @@ mod graph;
 mod loss;
 mod matmul;
 mod norm;
+pub mod packed;
 mod real;
 mod rotary;
+mod team;
 mod tiles;
 
 pub use graph::{Again, Grads, Graph, Hand, Op, OpTimes, Tapes};
 pub use real::wide;
+pub use team::Team;
 
 use candle_core::{Result, Tensor};
 

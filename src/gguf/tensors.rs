@@ -52,7 +52,10 @@ impl Contents {
         }
         let alignment = match metadata.get("general.alignment") {
             None => ALIGNMENT,
-            Some(value) => value.as_u64().filter(|n| n.is_power_of_two() && *n <= 1 << 20).ok_or_else(|| reader.fault("an alignment that is no power of two"))?,
+            Some(value) => value
+                .as_u64()
+                .filter(|n| n.is_power_of_two() && *n <= 1 << 20)
+                .ok_or_else(|| reader.fault("an alignment that is no power of two"))?,
         };
         let mut tensors = Vec::new();
         let mut by_name = HashMap::new();
@@ -73,10 +76,14 @@ impl Contents {
                     .ok_or_else(|| reader.fault(format!("the tensor {} of impossible size", shown())))?;
                 shape.insert(0, n as usize);
             }
-            let kind = Type::from_number(u32::from_le_bytes(reader.array()?)).map_err(|e| reader.fault(format!("the tensor {} is of {e},", shown())))?;
+            let kind = Type::from_number(u32::from_le_bytes(reader.array()?))
+                .map_err(|e| reader.fault(format!("the tensor {} is of {e},", shown())))?;
             // Blocks run along the fastest dimension.
             let whole = kind.size_of(shape.last().copied().unwrap_or(0) as u64).is_some();
-            let size = kind.size_of(elements).filter(|_| whole).ok_or_else(|| reader.fault(format!("the tensor {} has no whole blocks of {}", shown(), kind.name())))?;
+            let size = kind
+                .size_of(elements)
+                .filter(|_| whole)
+                .ok_or_else(|| reader.fault(format!("the tensor {} has no whole blocks of {}", shown(), kind.name())))?;
             let offset = u64::from_le_bytes(reader.array()?);
             if !offset.is_multiple_of(alignment) {
                 return Err(reader.fault(format!("the tensor {} begins at {offset}, which is not aligned,", shown())));
@@ -129,7 +136,11 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn file() -> Vec<u8> {
-        let meta = vec![("general.architecture".into(), Meta::Text("llama".into())), ("a.b".into(), Meta::U32(7)), ("c".into(), Meta::Texts(vec!["x".into(), String::new()]))];
+        let meta = vec![
+            ("general.architecture".into(), Meta::Text("llama".into())),
+            ("a.b".into(), Meta::U32(7)),
+            ("c".into(), Meta::Texts(vec!["x".into(), String::new()])),
+        ];
         let numbers: Vec<u8> = (0..12u32).flat_map(|i| (i as f32).to_le_bytes()).collect();
         let blocks = vec![1u8; 2 * 34];
         let plans = vec![
@@ -150,10 +161,10 @@ mod tests {
         let bytes = file();
         let read = Contents::read(&bytes).unwrap();
         assert_eq!(read.metadata.get("a.b").and_then(|v| v.as_u64()), Some(7));
-        assert_eq!(read.tensors.iter().map(|t| (t.name.as_str(), t.shape.clone(), t.kind)).collect::<Vec<_>>(), [
-            ("one.weight", vec![3, 4], Type::F32),
-            ("two.weight", vec![2, 32], Type::Q8_0)
-        ]);
+        assert_eq!(
+            read.tensors.iter().map(|t| (t.name.as_str(), t.shape.clone(), t.kind)).collect::<Vec<_>>(),
+            [("one.weight", vec![3, 4], Type::F32), ("two.weight", vec![2, 32], Type::Q8_0)]
+        );
         let one = read.get("one.weight").unwrap();
         assert!(one.start.is_multiple_of(32) && one.bytes(&bytes)[4..8] == 1f32.to_le_bytes() && one.elements() == 12);
         assert_eq!(read.get("two.weight").unwrap().bytes(&bytes), [1u8; 68]);
@@ -208,7 +219,10 @@ mod tests {
             let Ok(contents) = Contents::read(&bytes) else { continue };
             read += 1;
             for tensor in &contents.tensors {
-                assert!(tensor.end <= bytes.len() && tensor.bytes(&bytes).len() as u64 == tensor.kind.size_of(tensor.elements() as u64).unwrap());
+                assert!(
+                    tensor.end <= bytes.len()
+                        && tensor.bytes(&bytes).len() as u64 == tensor.kind.size_of(tensor.elements() as u64).unwrap()
+                );
             }
         }
         println!("{tries} damaged files, {read} of which could be read all the same");

@@ -86,8 +86,7 @@ impl Team {
     fn take(&self) -> bool {
         let state = self.state.load(Ordering::SeqCst);
         let next = state & CLOSED;
-        let (count, call, with) =
-            (self.count.load(Ordering::SeqCst), self.call.load(Ordering::SeqCst), self.with.load(Ordering::SeqCst));
+        let (count, call, with) = (self.count.load(Ordering::SeqCst), self.call.load(Ordering::SeqCst), self.with.load(Ordering::SeqCst));
         if next == CLOSED || next >= count as u64 {
             return false;
         }

@@ -270,7 +270,8 @@ mod tests {
         let (a, b) = (packed(Type::Q6K, &a, 40, 256), packed(Type::Bf16, &b, 24, 256));
         let x = normal(10, 2 * 256);
         let (mut to_a, mut to_b) = (vec![0.0; 80], vec![0.0; 48]);
-        products(None, &x, &mut [Part { weight: &a, out: &mut to_a, add: false }, Part { weight: &b, out: &mut to_b, add: false }]).unwrap();
+        products(None, &x, &mut [Part { weight: &a, out: &mut to_a, add: false }, Part { weight: &b, out: &mut to_b, add: false }])
+            .unwrap();
         assert_eq!((to_a, to_b), (a.product(&x).unwrap(), b.product(&x).unwrap()));
         let bytes: Vec<u8> = [1f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|x| x.to_le_bytes()).collect();
         let odd = packed(Type::F32, &bytes, 2, 3);

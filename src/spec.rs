@@ -156,6 +156,20 @@ pub struct CleanSpec {
     pub redact: bool,
 }
 
+/// `export`: a model in a format that other programs open.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExportSpec {
+    /// A run's name, a checkpoint or model directory, or a `.gguf` file.
+    pub model: String,
+    /// `hf`, `peft` or `gguf`.
+    pub format: String,
+    /// Of `gguf`: `f32`, `f16` (where none is given), `q8_0`, `q4_0` or `q4_K`.
+    pub quant: Option<String>,
+    /// The directory to write; it must be empty or not exist.
+    pub out: PathBuf,
+}
+
 /// `count`: how often a tokenizer's tokens stand in files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -94,6 +94,8 @@ pub enum Command {
         #[command(subcommand)]
         what: Sample,
     },
+    /// Write a model in a format that other programs open.
+    Export(Export),
     /// Host a project's engine in a process of its own, which screens come to and leave.
     Engine(Engine),
     /// Measure this machine.
@@ -369,6 +371,28 @@ pub struct Attach {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "hf is a directory that transformers opens, with adapters merged into the weights; peft is an adapter as PEFT has it; \
+                        gguf is a file for llama.cpp, with tokenizer and template."
+)]
+pub struct Export {
+    /// A run's name, a checkpoint or model directory, or a .gguf file.
+    pub model: String,
+    /// hf, peft or gguf.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: String,
+    /// The type of a gguf file's matrices: f32, f16, q8_0, q4_0 or q4_K; f16 where none is given.
+    #[arg(long, value_name = "TYPE")]
+    pub quant: Option<String>,
+    /// The directory to write; it must be empty or not exist.
+    #[arg(short, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print the job's events, one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct Stop {
     /// The run to stop.
     #[arg(required_unless_present = "engine")]
@@ -393,10 +417,32 @@ pub struct Engine {
 pub enum BenchWhat {
     /// Time the training step of a decoder of this shape.
     Train(BenchTrain),
+    /// Time a model's generation, always taking the likeliest token.
+    Decode(BenchDecode),
     /// Time the encoding of a text with all cores.
     Tokenizer(super::bench_tokenizer::Args),
     /// Drive the workbench in a terminal of its own and measure it.
     Screen(super::bench_screen::Args),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
+pub struct BenchDecode {
+    /// A run's name, a checkpoint or model directory, or a .gguf file.
+    pub model: String,
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub prompt_tokens: usize,
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub new_tokens: usize,
+    /// Texts that are generated side by side.
+    #[arg(long, default_value_t = 1, value_name = "B")]
+    pub batch: usize,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Print one line of JSON, with the keys of `bench/peer_decode.py`.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,12 +1,12 @@
-//! `bench train`: what was measured, in lines or in one line of JSON with the peer's keys.
+//! `bench train` and `bench decode`: what was measured, in lines or in one line of JSON with the peer's keys.
 //! Deliberately not here: the measuring.
 
 use serde_json::Value;
 
-use super::args::BenchTrain;
+use super::args::{BenchDecode, BenchTrain};
 use super::follow::follow;
 use super::{Failure, Place, out};
-use crate::engine::jobs::BenchSpec;
+use crate::engine::jobs::{BenchDecodeSpec, BenchSpec};
 use crate::report::Report;
 use crate::spec::JobSpec;
 
@@ -26,18 +26,7 @@ pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
     };
     super::device_name(args.device.as_deref())?;
     spec.problem().map_or(Ok(()), |what| Err(Failure::Usage(what)))?;
-    let handle = place.engine()?;
-    let mut figures: Option<serde_json::Map<String, Value>> = None;
-    let end = follow(&handle, JobSpec::new("bench", &spec), |event| {
-        if let Report::Facts(facts) = &event.report {
-            figures = Some(facts.clone().into_iter().collect());
-        }
-        Ok(())
-    })?;
-    if end.interrupted {
-        return Err(Failure::Interrupted);
-    }
-    let Some(figures) = figures else { return Err(Failure::Failed("bench: nothing was measured; try again".into())) };
+    let figures = figures(place, JobSpec::new("bench", &spec))?;
     // In the order in which the peer prints them, then what the peer does not print.
     let order = [
         "peer",
@@ -55,9 +44,48 @@ pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
         "phases",
         "ops",
     ];
+    told(&figures, &order, args.json)?;
+    if args.json { Ok(()) } else { table(&figures) }
+}
+
+pub fn decode(place: &Place, args: &BenchDecode) -> Result<(), Failure> {
+    let spec = BenchDecodeSpec {
+        model: args.model.clone(),
+        prompt_tokens: args.prompt_tokens,
+        new_tokens: args.new_tokens,
+        batch: args.batch,
+        device: args.device.clone(),
+    };
+    super::device_name(args.device.as_deref())?;
+    spec.problem().map_or(Ok(()), |what| Err(Failure::Usage(what)))?;
+    let figures = figures(place, JobSpec::new("bench_decode", &spec))?;
+    let order = ["peer", "threads", "prompt_tokens_per_s", "decode_tokens_per_s", "peak_rss_mb", "batch", "weights"];
+    told(&figures, &order, args.json)
+}
+
+type Figures = serde_json::Map<String, Value>;
+
+/// Runs a job that measures, and gives what it measured.
+fn figures(place: &Place, spec: JobSpec) -> Result<Figures, Failure> {
+    let handle = place.engine()?;
+    let mut figures: Option<Figures> = None;
+    let end = follow(&handle, spec, |event| {
+        if let Report::Facts(facts) = &event.report {
+            figures = Some(facts.clone().into_iter().collect());
+        }
+        Ok(())
+    })?;
+    if end.interrupted {
+        return Err(Failure::Interrupted);
+    }
+    figures.ok_or_else(|| Failure::Failed("bench: nothing was measured; try again".into()))
+}
+
+/// Prints what is known of the figures in `order`: as one line of JSON, or a line each.
+fn told(figures: &Figures, order: &[&str], json: bool) -> Result<(), Failure> {
     let known = order.iter().filter_map(|k| Some(((*k).to_string(), figures.get(*k).filter(|v| !v.is_null())?.clone())));
-    if args.json {
-        return Ok(out::json(&known.collect::<serde_json::Map<String, Value>>())?);
+    if json {
+        return Ok(out::json(&known.collect::<Figures>())?);
     }
     for (name, value) in known.filter(|(name, _)| !TABLES.contains(&name.as_str())) {
         let shown = match (value.as_str(), value.as_u64()) {
@@ -65,9 +93,9 @@ pub fn train(place: &Place, args: &BenchTrain) -> Result<(), Failure> {
             (_, Some(number)) => out::grouped(number),
             _ => value.to_string(),
         };
-        out::line(format!("{name:18}{shown}"))?;
+        out::line(format!("{name:20}{shown}"))?;
     }
-    table(&figures)
+    Ok(())
 }
 
 /// Figures that are tables of their own.

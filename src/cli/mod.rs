@@ -10,6 +10,7 @@ mod data;
 mod doctor;
 mod dry_run;
 mod engine;
+mod export;
 mod follow;
 mod generate;
 mod inspect;
@@ -137,8 +138,10 @@ fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
         Some(Command::Show { run, json }) => runs::show(project, run, *json),
         Some(Command::Doctor { json }) => doctor::run(project, *json),
         Some(Command::Sample { what }) => sample::run(&place, what),
+        Some(Command::Export(a)) => export::run(&place, a),
         Some(Command::Engine(a)) => engine::run(a, place.settings(true)),
         Some(Command::Bench { what: BenchWhat::Train(a) }) => bench::train(&place, a),
+        Some(Command::Bench { what: BenchWhat::Decode(a) }) => bench::decode(&place, a),
         Some(Command::Bench { what: BenchWhat::Tokenizer(a) }) => bench_tokenizer::run(&place.project, a),
         Some(Command::Bench { what: BenchWhat::Screen(a) }) => bench_screen::run(a),
     }

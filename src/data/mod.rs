@@ -14,6 +14,7 @@ pub mod fast;
 pub mod filter;
 pub mod formats;
 pub mod fresh;
+pub mod handover;
 pub mod inspect;
 pub mod loaders;
 pub mod mask;

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 use super::jobs::Fault;
 use super::lock;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::decoder::Decoder;
-use crate::model::hf;
+use crate::model::{gguf, hf};
 use crate::report::Monitor;
 use crate::run::directory::{self, RunDir};
 use crate::sample::generator::{AskFault, Completion, Generator, Local, Piece, Question, Request, Score};
@@ -98,8 +98,11 @@ impl Models {
 }
 
 fn load(dir: PathBuf, name: &str, device: &Device) -> Result<Loaded, Fault> {
-    let tokenizer = Tokenizer::load(&dir.join("tokenizer.json"))?;
-    let decoder = hf::load(&dir, DType::F32, device)?.detached();
+    let (tokenizer, decoder) = if gguf::is(&dir) {
+        (Tokenizer::load(&dir)?, gguf::load(&dir, device)?)
+    } else {
+        (Tokenizer::load(&dir.join("tokenizer.json"))?, hf::load_frozen(&dir, device)?)
+    };
     let (has, knows) = (tokenizer.vocab_size(), decoder.config().vocab);
     if has > knows {
         let path = dir.join("tokenizer.json");

@@ -163,6 +163,10 @@ impl Config {
         Ok(())
     }
 
+    /// Whether weights of products are stored (in, out).
+    pub fn transposed(&self) -> bool {
+        self.family == Family::Gpt2
+    }
     /// Width of all query heads together.
     pub fn q_width(&self) -> usize {
         self.heads * self.head_dim

@@ -6,6 +6,7 @@ use super::config::{Config, Family};
 use super::linear::Linear;
 use super::ops::{self, Graph, OpTimes, Tapes};
 use super::params::{self, Param};
+use super::weight::Weight;
 use super::{ModelError, memory};
 use crate::rng::Stream;
 use candle_core::{DType, Device, Result as CandleResult, Tensor, backprop::GradStore};
@@ -39,13 +40,13 @@ pub struct Pass<'a> {
 #[derive(Clone)]
 struct Weights {
     /// (vocab, width).
-    tokens: Tensor,
+    tokens: Weight,
     /// (context, width), of gpt2.
-    positions: Option<Tensor>,
+    positions: Option<Weight>,
     blocks: Vec<Block>,
     norm: Norm,
     /// (vocab, width); the embedding where the head is tied.
-    head: Tensor,
+    head: Weight,
 }
 
 #[derive(Clone)]
@@ -110,8 +111,15 @@ impl Decoder {
             return Err(ModelError::Config("a decoder without parameters; give it at least one layer".into()));
         };
         let (device, dtype) = (first.var.device().clone(), first.var.dtype());
-        let weights = Weights::new(&config, params.iter().map(|p| p.var.as_tensor().clone()).collect())?;
+        let weights = Weights::new(&config, params.iter().map(|p| p.var.as_tensor().clone().into()).collect())?;
         Ok(Self { config, params, weights, device, dtype, bf16: false, composed: false, recompute: false, tapes: None })
+    }
+
+    /// A decoder for inference alone, of weights that stand in the order of `params::specs`: it has no parameters.
+    pub(super) fn from_weights(config: Config, weights: Vec<Weight>, device: &Device) -> Result<Self, ModelError> {
+        let weights = Weights::new(&config, weights)?;
+        let (device, dtype) = (device.clone(), DType::F32);
+        Ok(Self { config, params: Vec::new(), weights, device, dtype, bf16: false, composed: false, recompute: false, tapes: None })
     }
 
     pub fn config(&self) -> &Config {
@@ -154,11 +162,17 @@ impl Decoder {
     ///
     /// With a cache, `ids` are the tokens after those that it holds, and it holds them too afterwards.
     pub fn hidden(&self, ids: &Tensor, pass: &mut Pass) -> Result<Tensor, ModelError> {
+        if pass.cache.is_some() && self.weights.head.as_tensor().is_none() {
+            return ops::Team::during(|team| self.hidden_by(Some(team), ids, pass));
+        }
+        self.hidden_by(None, ids, pass)
+    }
+    fn hidden_by(&self, team: Option<&Arc<ops::Team>>, ids: &Tensor, pass: &mut Pass) -> Result<Tensor, ModelError> {
         let (_, time) = ids.dims2()?;
         let start = pass.cache.as_ref().map_or(0, |c| c.len());
         self.check_ids(ids, start, time)?;
         // With a cache the keys of earlier tokens have no graph, so that gradients would be wrong: there are none.
-        let graph = self.graph(pass.cache.is_some());
+        let graph = self.graph(pass.cache.is_some()).with_team(team);
         let mut x = self.embed(&graph, ids, start)?;
         x = self.drop(&graph, x, pass)?;
         let angles = if self.config.family.rotary() { Some(self.angles(start, time)?) } else { None };
@@ -179,10 +193,29 @@ impl Decoder {
         Ok(graph.finish(hidden)?)
     }
 
+    /// The embedding of a token: (width).
+    pub fn vector_of(&self, id: u32) -> Result<Vec<f32>, ModelError> {
+        let ids = Tensor::new(&[[id]], &self.device)?;
+        self.check_ids(&ids, 0, 1)?;
+        Ok(self.weights.tokens.embedding(&self.graph(true), &ids)?.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+    }
+    /// The types of the weights' numbers, the commonest first: `Q4_1, Q8_0`.
+    pub fn weights_in_words(&self) -> String {
+        let mut bytes: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+        for weight in self.weights.all() {
+            let (name, size) = weight.in_words();
+            *bytes.entry(name).or_default() += size;
+        }
+        let mut all: Vec<(String, usize)> = bytes.into_iter().collect();
+        all.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        all.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    }
+
     /// (…, width) → (…, vocab).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         let graph = self.graph(false);
-        let logits = ops::linear(&graph, &self.for_products(hidden)?, &self.weights.head, None, false, None)?;
+        let head = Linear { weight: self.weights.head.clone(), bias: None, transposed: false };
+        let logits = head.forward(&graph, &self.for_products(hidden)?)?;
         Ok(graph.finish(logits)?.to_dtype(hidden.dtype())?)
     }
 
@@ -200,7 +233,7 @@ impl Decoder {
             )));
         }
         let hidden = self.for_products(&hidden.reshape((batch * time, width))?)?;
-        Ok(ops::cross_entropy(self.graph(false), &hidden, &self.weights.head, &targets.flatten_all()?, &weights.flatten_all()?)?)
+        Ok(ops::cross_entropy(self.graph(false), &hidden, &self.weights.head.tensor()?, &targets.flatten_all()?, &weights.flatten_all()?)?)
     }
 
     /// The same decoder, weights shared, whose gradients go to `hand`: see `hand_gradients`.
@@ -294,12 +327,12 @@ impl Decoder {
     }
 
     fn embed(&self, graph: &Graph, ids: &Tensor, start: usize) -> CandleResult<Tensor> {
-        let x = ops::embedding(graph, &self.weights.tokens, ids)?;
+        let x = self.weights.tokens.embedding(graph, ids)?;
         let Some(table) = &self.weights.positions else { return Ok(x) };
         let (batch, time) = ids.dims2()?;
         let places: Vec<u32> = (0..batch).flat_map(|_| (start..start + time).map(|p| p as u32)).collect();
         let places = Tensor::from_vec(places, (batch, time), ids.device())?;
-        ops::add(graph, &x, &ops::embedding(graph, table, &places)?)
+        ops::add(graph, &x, &table.embedding(graph, &places)?)
     }
 
     fn angles(&self, start: usize, time: usize) -> CandleResult<Angles> {
@@ -367,7 +400,7 @@ impl Decoder {
                 let part = |i| qkv.narrow(2, i * c.width, c.width);
                 (part(0)?, part(1)?, part(2)?)
             }
-            Projections::Apart { q, k, v, .. } => (q.forward(graph, h)?, k.forward(graph, h)?, v.forward(graph, h)?),
+            Projections::Apart { q, k, v, .. } => Linear::forward_all([q, k, v], graph, h)?.into(),
         };
         if let Projections::Apart { norms: Some((q_norm, k_norm)), .. } = &block.attention {
             q = self.norm_heads(graph, &q, q_norm)?;
@@ -430,7 +463,10 @@ impl Ffn {
     /// What the last projection works on, and that projection.
     fn inner(&self, graph: &Graph, x: &Tensor) -> CandleResult<(Tensor, &Linear)> {
         Ok(match self {
-            Ffn::SwiGlu { gate, up, down } => (ops::swiglu(graph, &gate.forward(graph, x)?, &up.forward(graph, x)?)?, down),
+            Ffn::SwiGlu { gate, up, down } => {
+                let [gate, up] = Linear::forward_all([gate, up], graph, x)?;
+                (ops::swiglu(graph, &gate, &up)?, down)
+            }
             Ffn::Gelu { up, down } => (ops::gelu(graph, &up.forward(graph, x)?)?, down),
         })
     }
@@ -438,8 +474,8 @@ impl Ffn {
 
 impl Weights {
     /// Takes the tensors in the order of `params::specs`.
-    fn new(c: &Config, tensors: Vec<Tensor>) -> Result<Self, ModelError> {
-        let mut rest = tensors.into_iter();
+    fn new(c: &Config, weights: Vec<Weight>) -> Result<Self, ModelError> {
+        let mut rest = weights.into_iter();
         let mut next =
             || rest.next().ok_or_else(|| ModelError::Config("parameters are missing; give all that the architecture has".into()));
         let gpt2 = c.family == Family::Gpt2;
@@ -449,45 +485,62 @@ impl Weights {
         for _ in 0..c.layers {
             blocks.push(if gpt2 { Block::gpt2(&mut next)? } else { Block::rotary(c.family == Family::Qwen3, &mut next)? });
         }
-        let norm = Norm { weight: next()?, bias: if gpt2 { Some(next()?) } else { None } };
+        let norm = Norm { weight: next()?.tensor()?, bias: if gpt2 { Some(next()?.tensor()?) } else { None } };
         let head = if c.tied { tokens.clone() } else { next()? };
         Ok(Self { tokens, positions, blocks, norm, head })
     }
 
+    /// The weights of all products and tables.
+    fn all(&self) -> Vec<&Weight> {
+        let mut all = vec![&self.tokens, &self.head];
+        for block in &self.blocks {
+            match &block.attention {
+                Projections::Apart { q, k, v, .. } => all.extend([q, k, v].map(|l| &l.weight)),
+                Projections::Packed(qkv) => all.push(&qkv.weight),
+            }
+            all.push(&block.output.weight);
+            match &block.ffn {
+                Ffn::SwiGlu { gate, up, down } => all.extend([gate, up, down].map(|l| &l.weight)),
+                Ffn::Gelu { up, down } => all.extend([up, down].map(|l| &l.weight)),
+            }
+        }
+        all
+    }
+
     fn detached(&self) -> Self {
-        let tokens = self.tokens.detach();
-        let positions = self.positions.as_ref().map(Tensor::detach);
+        let tokens = self.tokens.detached();
+        let positions = self.positions.as_ref().map(Weight::detached);
         Self {
             tokens,
             positions,
             blocks: self.blocks.iter().map(Block::detached).collect(),
             norm: self.norm.detached(),
-            head: self.head.detach(),
+            head: self.head.detached(),
         }
     }
 }
 
 impl Block {
-    fn rotary(head_norms: bool, next: &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<Self, ModelError> {
+    fn rotary(head_norms: bool, next: &mut dyn FnMut() -> Result<Weight, ModelError>) -> Result<Self, ModelError> {
         let linear = |weight| Linear { weight, bias: None, transposed: false };
-        let norm1 = Norm { weight: next()?, bias: None };
+        let norm1 = Norm { weight: next()?.tensor()?, bias: None };
         let (q, k, v) = (linear(next()?), linear(next()?), linear(next()?));
-        let norms = if head_norms { Some((next()?, next()?)) } else { None };
+        let norms = if head_norms { Some((next()?.tensor()?, next()?.tensor()?)) } else { None };
         Ok(Self {
             norm1,
             attention: Projections::Apart { q, k, v, norms },
             output: linear(next()?),
-            norm2: Norm { weight: next()?, bias: None },
+            norm2: Norm { weight: next()?.tensor()?, bias: None },
             ffn: Ffn::SwiGlu { gate: linear(next()?), up: linear(next()?), down: linear(next()?) },
         })
     }
 
-    fn gpt2(next: &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<Self, ModelError> {
-        fn linear(next: &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<Linear, ModelError> {
-            Ok(Linear { weight: next()?, bias: Some(next()?), transposed: true })
+    fn gpt2(next: &mut dyn FnMut() -> Result<Weight, ModelError>) -> Result<Self, ModelError> {
+        fn linear(next: &mut dyn FnMut() -> Result<Weight, ModelError>) -> Result<Linear, ModelError> {
+            Ok(Linear { weight: next()?, bias: Some(next()?.tensor()?), transposed: true })
         }
-        fn norm(next: &mut dyn FnMut() -> Result<Tensor, ModelError>) -> Result<Norm, ModelError> {
-            Ok(Norm { weight: next()?, bias: Some(next()?) })
+        fn norm(next: &mut dyn FnMut() -> Result<Weight, ModelError>) -> Result<Norm, ModelError> {
+            Ok(Norm { weight: next()?.tensor()?, bias: Some(next()?.tensor()?) })
         }
         Ok(Self {
             norm1: norm(next)?,
@@ -507,7 +560,7 @@ impl Norm {
 
 impl Linear {
     fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        std::iter::once(&self.weight).chain(&self.bias)
+        self.weight.as_tensor().into_iter().chain(&self.bias)
     }
 }
 

@@ -4,11 +4,13 @@ pub mod accelerator;
 mod cache;
 pub mod config;
 pub mod decoder;
+pub mod gguf;
 pub mod hf;
 pub mod linear;
 pub mod memory;
 pub mod ops;
 pub mod params;
+pub mod weight;
 
 use std::path::PathBuf;
 

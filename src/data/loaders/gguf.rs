@@ -30,13 +30,23 @@ pub fn read(file: &[u8], beside: Beside) -> Result<Read, String> {
     let (bos, eos) = (token("bos_token_id"), token("eos_token_id"));
     let template = head.get("tokenizer.chat_template").and_then(Entry::as_text);
     let config = configured(beside.config, &[("bos_token", bos.as_deref()), ("eos_token", eos.as_deref()), ("chat_template", template)]);
+    let mut missing = Vec::new();
     let (json, kind) = match model {
-        "gpt2" => (byte_level(&head, vocab, text("pre").unwrap_or("default"))?, "byte-level BPE"),
+        "gpt2" => {
+            missing = vocab.bytes_without_token();
+            (byte_level(&head, vocab, text("pre").unwrap_or("default"))?, "byte-level BPE")
+        }
         "llama" => (sentencepiece(&head, vocab, Algorithm::Bpe)?, "SentencePiece BPE"),
         "t5" => (sentencepiece(&head, vocab, Algorithm::Unigram)?, "SentencePiece unigram"),
         other => return Err(format!("its tokenizer is of the kind “{}”; known are gpt2, llama and t5", visible(other))),
     };
-    let notes = vec![format!("{kind}, as llama.cpp reads it")];
+    let mut notes = vec![format!("{kind}, as llama.cpp reads it")];
+    if !missing.is_empty() {
+        // Vocabularies that were learned from characters lack those that their texts lacked.
+        let bytes: Vec<String> = missing.iter().take(8).map(|b| format!("{b:#04x}")).collect();
+        let more = if missing.len() > 8 { " …" } else { "" };
+        notes.push(format!("{} bytes have no token and are left out of texts: {}{more}", missing.len(), bytes.join(", ")));
+    }
     Ok(Read { json, config, origin: Origin { format: "GGUF", notes } })
 }
 
@@ -47,6 +57,20 @@ struct Vocabulary {
 }
 
 impl Vocabulary {
+    /// Bytes that a byte-level vocabulary has no token for.
+    fn bytes_without_token(&self) -> Vec<u8> {
+        let mut left: Vec<Option<char>> = (0..=255u8).map(|b| Some(decoding::char_of(b))).collect();
+        for piece in &self.pieces {
+            let mut chars = piece.text.chars();
+            if let (Some(c), None) = (chars.next(), chars.next())
+                && let Some(place) = left.iter_mut().find(|place| **place == Some(c))
+            {
+                *place = None;
+            }
+        }
+        (0..=255u8).zip(left).filter(|(_, c)| c.is_some()).map(|(b, _)| b).collect()
+    }
+
     fn read(head: &Metadata) -> Result<Self, String> {
         let list = |key: &str| head.get(&format!("tokenizer.ggml.{key}")).and_then(Entry::as_array);
         let tokens = list("tokens").filter(|t| !t.is_empty()).ok_or("it holds no tokens (tokenizer.ggml.tokens)")?;
@@ -85,9 +109,6 @@ fn byte_level(head: &Metadata, vocab: Vocabulary, pre: &str) -> Result<String, S
     for (id, piece) in vocab.pieces.iter().enumerate() {
         // A later token of the same name can never be reached.
         ids.entry(&piece.text).or_insert(id as u32);
-    }
-    if let Some(byte) = (0..=255u8).find(|b| !ids.contains_key(decoding::char_of(*b).to_string().as_str())) {
-        return Err(format!("the byte {byte:#04x} has no token in it"));
     }
     let merges = head.get("tokenizer.ggml.merges").and_then(Entry::as_array).ok_or("it holds no merges (tokenizer.ggml.merges)")?;
     let merges = merges.iter().enumerate().map(|(n, merge)| {

@@ -184,7 +184,7 @@ fn name_of(device: &Device) -> &'static str {
 }
 
 /// The most memory that the process has held, in MB of 1024² bytes (Linux counts in KiB, others in bytes).
-fn peak_rss_mb() -> u64 {
+pub(super) fn peak_rss_mb() -> u64 {
     // SAFETY: the structure is plain numbers, for which zeros are valid, and it outlives the call.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();

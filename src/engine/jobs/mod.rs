@@ -2,9 +2,11 @@
 //! Deliberately not here: when and on which thread a job runs (`hub`, `worker`).
 
 mod bench;
+mod bench_decode;
 mod clean;
 mod count;
 mod estimate;
+mod export;
 mod generate;
 mod inspect;
 mod score;
@@ -22,11 +24,24 @@ use super::models::Models;
 use crate::report::Monitor;
 
 /// Every job. A new one is a file beside these and a line here.
-pub const JOBS: &[JobKind] =
-    &[train::JOB, generate::JOB, tokenizer::JOB, count::JOB, estimate::JOB, score::JOB, bench::JOB, inspect::JOB, clean::JOB];
+pub const JOBS: &[JobKind] = &[
+    train::JOB,
+    generate::JOB,
+    tokenizer::JOB,
+    count::JOB,
+    estimate::JOB,
+    score::JOB,
+    bench::JOB,
+    bench_decode::JOB,
+    inspect::JOB,
+    clean::JOB,
+    export::JOB,
+];
 
 pub use bench::BenchSpec;
+pub use bench_decode::BenchDecodeSpec;
 pub use clean::problem as clean_problem;
+pub use export::{FORMATS as EXPORT_FORMATS, problem as export_problem};
 pub use inspect::problem as inspect_problem;
 pub use score::ScoreSpec;
 pub use tokenizer::problem as tokenizer_problem;

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -122,8 +121,6 @@ impl Subject for Measured<'_> {
     fn embedding(&mut self, word: &str) -> Option<Vec<f32>> {
         let ids = self.tokenizer().encode(&format!(" {word}"), false).ok()?;
         let [id] = ids[..] else { return None };
-        let params = self.model.decoder.params();
-        let table = params.iter().find(|p| p.kind == crate::model::params::Kind::Embedding)?;
-        table.var.as_tensor().get(id as usize).ok()?.to_dtype(DType::F32).ok()?.to_vec1().ok()
+        self.model.decoder.vector_of(id).ok()
     }
 }

@@ -14,6 +14,21 @@ const LARGEST_FILE: u64 = 8 << 20;
 
 /// Reads and checks a `config.json`.
 pub fn read(path: &Path) -> Result<Config, ModelError> {
+    let map = object(path)?;
+    Reader { path, map: &map }.config()
+}
+
+/// The type of numbers that a `config.json` says the weights have; f32 where it does not say.
+pub fn dtype(path: &Path) -> Result<DType, ModelError> {
+    let map = object(path)?;
+    Ok(match map.get("dtype").or(map.get("torch_dtype")).and_then(Value::as_str) {
+        Some("bfloat16") => DType::BF16,
+        Some("float16") => DType::F16,
+        _ => DType::F32,
+    })
+}
+
+fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
     let io = |e: std::io::Error| file_error(path, format!("cannot be read ({e})"), "name a model directory, which holds a config.json");
     let mut text = String::new();
     std::fs::File::open(path).map_err(io)?.take(LARGEST_FILE).read_to_string(&mut text).map_err(io)?;
@@ -22,7 +37,12 @@ pub fn read(path: &Path) -> Result<Config, ModelError> {
     let Value::Object(map) = value else {
         return Err(file_error(path, "is not a JSON object".into(), "fetch the model directory anew"));
     };
-    Reader { path, map: &map }.config()
+    Ok(map)
+}
+
+/// Checks what a `config.json` would say; `path` is the file that says it.
+pub fn of_json(path: &Path, map: &Map<String, Value>) -> Result<Config, ModelError> {
+    Reader { path, map }.config()
 }
 
 /// The `config.json` of a decoder, with the keys of transformers 4 and of 5.

@@ -5,6 +5,8 @@ pub mod config;
 mod read;
 mod write;
 
+pub(super) use read::map;
+
 use super::ModelError;
 use super::config::Config;
 use super::decoder::Decoder;
@@ -18,6 +20,23 @@ use std::path::{Path, PathBuf};
 /// is allocated. Numbers are widened or narrowed to `dtype`.
 pub fn load(dir: &Path, dtype: DType, device: &Device) -> Result<Decoder, ModelError> {
     load_weights(load_config(dir)?, &weights_path(dir)?, dtype, device)
+}
+
+/// As `load`, for inference alone: on the processor numbers stay as narrow as the file has them.
+pub fn load_frozen(dir: &Path, device: &Device) -> Result<Decoder, ModelError> {
+    if !device.is_cpu() {
+        return Ok(load(dir, DType::F32, device)?.detached());
+    }
+    let (config, path) = (load_config(dir)?, weights_path(dir)?);
+    // Half of four bytes at least.
+    super::memory::check(config.parameters(), DType::F16, device, "the model")?;
+    let weights = read::weights(&path, &config, &params::specs(&config))?;
+    Decoder::from_weights(config, weights, device)
+}
+
+/// The type of numbers that a directory says its weights have; f32 where it does not say.
+pub fn dtype_of(dir: &Path) -> Result<DType, ModelError> {
+    config::dtype(&dir.join("config.json"))
 }
 
 /// Reads `config.json` alone.
@@ -78,6 +97,6 @@ fn weights_path(dir: &Path) -> Result<PathBuf, ModelError> {
 }
 
 /// An error about a file; what came from the file is made safe to show.
-fn file_error(path: &Path, what: String, remedy: &str) -> ModelError {
+pub(super) fn file_error(path: &Path, what: String, remedy: &str) -> ModelError {
     ModelError::File { path: path.to_path_buf(), what: crate::text::visible(&what, false).into_owned(), remedy: remedy.into() }
 }

@@ -3,24 +3,78 @@
 //! Deliberately not here: anything that runs code from a file; a pickle is parsed, never executed.
 
 use super::super::config::Config;
-use super::super::params::Spec;
+use super::super::params::{Kind, Spec};
+use super::super::weight::{Raw, Weight};
 use super::{ModelError, file_error};
+use crate::gguf::blocks::Type;
 use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Tensor, Var};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const ANEW: &str = "fetch the file anew, or go back to an earlier checkpoint";
 
+/// The weights of all specs, in their order, as narrow as the file has them: for inference on the processor.
+pub fn weights(path: &Path, config: &Config, specs: &[Spec]) -> Result<Vec<Weight>, ModelError> {
+    if is_pickled(path) {
+        let vars = pickled(path, config, specs, DType::F32, &Device::Cpu)?;
+        return Ok(vars.into_iter().map(|var| var.as_detached_tensor().into()).collect());
+    }
+    let mut next = specs.iter();
+    each_view(path, config, specs, |file, source, view| {
+        let kind = match view.dtype() {
+            Dtype::F32 => Type::F32,
+            Dtype::F16 => Type::F16,
+            Dtype::BF16 => Type::Bf16,
+            Dtype::F64 => return Ok(tensor(file, source, view)?.to_dtype(DType::F32)?.into()),
+            _ => return Err(wrong_type(file, source, view)),
+        };
+        let Some(spec) = next.next() else { return Err(missing(path, source)) };
+        let turns = config.transposed() && spec.kind == Kind::Matrix && spec.name != "lm_head.weight";
+        let (rows, cols) = match *spec.shape.as_slice() {
+            [inputs, outputs] if turns => (outputs, inputs),
+            [rows, cols] => (rows, cols),
+            _ => (1, spec.elements() as usize),
+        };
+        let bytes = if turns { Cow::Owned(turned(view.data(), (cols, rows), kind.bytes())) } else { Cow::Borrowed(view.data()) };
+        Raw { kind, bytes, cols, order: Box::new(|i| i), less: 0.0 }.weight(spec, rows)
+    })
+}
+
+/// The transposed of a matrix (rows, cols) of numbers of `size` bytes.
+fn turned(bytes: &[u8], (rows, cols): (usize, usize), size: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for col in 0..cols {
+        (0..rows).for_each(|row| out.extend_from_slice(&bytes[(row * cols + col) * size..][..size]));
+    }
+    out
+}
+
 /// The variables of all specs, in their order.
 pub fn read(path: &Path, config: &Config, specs: &[Spec], dtype: DType, device: &Device) -> Result<Vec<Var>, ModelError> {
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    if name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth") {
+    if is_pickled(path) {
         return pickled(path, config, specs, dtype, device);
     }
+    each_view(path, config, specs, |file, source, view| variable(&tensor(file, source, view)?, dtype, device))
+}
+
+fn is_pickled(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "bin" || e == "pt" || e == "pth")
+}
+
+/// Calls `make` with the tensor of each spec, in their order, and gives what it makes.
+fn each_view<R>(
+    path: &Path,
+    config: &Config,
+    specs: &[Spec],
+    mut make: impl FnMut(&Path, &str, &TensorView) -> Result<R, ModelError>,
+) -> Result<Vec<R>, ModelError> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let files = if name.ends_with(".json") { shards(path)? } else { vec![path.to_path_buf()] };
     let maps = files.iter().map(|f| map(f)).collect::<Result<Vec<_>, _>>()?;
     let mut views = BTreeMap::new();
@@ -32,30 +86,36 @@ pub fn read(path: &Path, config: &Config, specs: &[Spec], dtype: DType, device: 
     }
     let shapes = views.iter().map(|(name, (_, view))| (name.clone(), view.shape().to_vec())).collect();
     let sources = match_names(path, config, specs, &shapes)?;
-    let mut vars = Vec::with_capacity(specs.len());
+    let mut made = Vec::with_capacity(specs.len());
     for source in sources {
         let Some((file, view)) = views.get(&source) else { return Err(missing(path, &source)) };
-        let from = match view.dtype() {
-            Dtype::F64 => DType::F64,
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => {
-                let what = format!("{source} is of type {other:?}");
-                return Err(file_error(file, what, "fetch a model whose weights are F32, F16 or BF16"));
-            }
-        };
-        let tensor = Tensor::from_raw_buffer(view.data(), from, view.shape(), &Device::Cpu)?;
-        vars.push(variable(&tensor, dtype, device)?);
+        made.push(make(file, &source, view)?);
     }
-    Ok(vars)
+    Ok(made)
+}
+
+/// The numbers of a tensor of a file.
+fn tensor(file: &Path, source: &str, view: &TensorView) -> Result<Tensor, ModelError> {
+    let from = match view.dtype() {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        _ => return Err(wrong_type(file, source, view)),
+    };
+    Ok(Tensor::from_raw_buffer(view.data(), from, view.shape(), &Device::Cpu)?)
+}
+
+fn wrong_type(file: &Path, source: &str, view: &TensorView) -> ModelError {
+    file_error(file, format!("{source} is of type {:?}", view.dtype()), "fetch a model whose weights are F32, F16 or BF16")
 }
 
 fn variable(tensor: &Tensor, dtype: DType, device: &Device) -> Result<Var, ModelError> {
     Ok(Var::from_tensor(&tensor.to_dtype(dtype)?.to_device(device)?.contiguous()?)?)
 }
 
-fn map(path: &Path) -> Result<memmap2::Mmap, ModelError> {
+/// The bytes of a file.
+pub fn map(path: &Path) -> Result<memmap2::Mmap, ModelError> {
     let io = |e: std::io::Error| file_error(path, format!("cannot be read ({e})"), "check that the file is there and may be read");
     let file = File::open(path).map_err(io)?;
     if file.metadata().map_err(io)?.len() == 0 {

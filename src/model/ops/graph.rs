@@ -3,6 +3,7 @@
 //! is used. A whole pass becomes one node of candle's graph, so that everything after it is ordinary candle.
 //! Deliberately not here: any maths.
 
+use super::Team;
 use super::elementwise::Reshape;
 use super::real::{by_dtype, fusable, storage};
 use candle_core::backprop::GradStore;
@@ -37,6 +38,8 @@ pub struct Graph {
     fuses: bool,
     /// Where gradients of variables stay; without it they go to candle.
     tapes: Option<Tapes>,
+    /// Threads that stay with the pass.
+    team: Option<Arc<Team>>,
 }
 
 /// Where gradients of variables go as soon as they are known.
@@ -183,7 +186,7 @@ impl Default for Graph {
 
 impl Graph {
     pub fn new() -> Self {
-        Self { tape: RefCell::default(), records: true, fuses: true, tapes: None }
+        Self { tape: RefCell::default(), records: true, fuses: true, tapes: None, team: None }
     }
     /// Gradients of variables stay with `tapes`.
     pub fn on(tapes: &Tapes) -> Self {
@@ -192,6 +195,14 @@ impl Graph {
     /// A graph that keeps nothing: for generation.
     pub fn silent() -> Self {
         Self { records: false, ..Self::new() }
+    }
+    /// The same graph, whose products are shared out to threads that stay with the pass.
+    pub fn with_team(self, team: Option<&Arc<Team>>) -> Self {
+        Self { team: team.cloned(), ..self }
+    }
+    /// Threads that stay with the pass.
+    pub fn team(&self) -> Option<&Team> {
+        self.team.as_deref()
     }
     /// A pass of composed ops alone: everything is candle's graph.
     pub fn composed() -> Self {

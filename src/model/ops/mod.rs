@@ -19,6 +19,7 @@ mod team;
 mod tiles;
 
 pub use graph::{Again, Grads, Graph, Hand, Op, OpTimes, Tapes};
+pub use packed::{Packed, PackedFactor, packed_embedding, packed_linears};
 pub use real::wide;
 pub use team::Team;
 

@@ -1,8 +1,9 @@
 //! Threads that stay with one pass of a model, so that its hundreds of short products need not wake them each: for the
 //! length of the pass, workers of the pool look for tasks without sleeping.
-//! Deliberately not here: long work, which the pool's own iterators share out.
+//! Deliberately not here: the pool's own iterators, whose tasks they take too when there are none of the team.
 
 use std::hint::spin_loop;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// What a pass hands its tasks to. With nobody else there, the thread that hands them out does them all.
@@ -22,6 +23,9 @@ pub struct Team {
 const CLOSED: u64 = 0xffff_ffff;
 /// Looks for a task before the processor is offered to others.
 const LOOKS: u32 = 4000;
+
+/// Looks for a task of the team between two for one of the pool.
+const OF_POOL: u32 = 32;
 
 /// Makes sure that a task counts as done, and that a pass ends, whatever happens in it.
 struct Always<'a>(&'a dyn Fn());
@@ -44,8 +48,8 @@ impl Team {
     }
 
     /// Runs a pass with as many workers of the pool beside it as are free.
-    pub fn during<R: Send>(pass: impl FnOnce(&Team) -> R + Send) -> R {
-        let team = Team::new();
+    pub fn during<R: Send>(pass: impl FnOnce(&Arc<Team>) -> R + Send) -> R {
+        let team = Arc::new(Team::new());
         let helpers = rayon::current_num_threads().saturating_sub(1);
         rayon::scope(|scope| {
             let end = || team.over.store(true, Ordering::Release);
@@ -111,8 +115,12 @@ impl Team {
         while !self.over.load(Ordering::Acquire) {
             if self.take() {
                 looks = 0;
-            } else {
-                wait(&mut looks);
+                continue;
+            }
+            wait(&mut looks);
+            // Operations that are not the team's share their work out by the pool, whose worker this is.
+            if looks.is_multiple_of(OF_POOL) && rayon::yield_now() == Some(rayon::Yield::Executed) {
+                looks = 0;
             }
         }
     }

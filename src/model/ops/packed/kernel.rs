@@ -2,7 +2,7 @@
 //! depends on the weight alone: a row's result is the same whatever rows stand beside it, and on any number of threads.
 //! Deliberately not here: threads, and whose results go where (`mod`).
 
-use super::activations::Group;
+use super::activations::{Group, Groups};
 use super::lanes::{Lanes, Plain};
 use super::layout::{self, Form, GROUP, ROWS};
 #[cfg(target_arch = "x86_64")]
@@ -54,7 +54,7 @@ impl Instructions {
 #[derive(Clone, Copy)]
 pub enum Input<'a> {
     /// `groups` of each row after the other.
-    Groups(&'a [Group]),
+    Groups(&'a Groups),
     /// `cols` numbers of each row after the other; an even number.
     Numbers(&'a [f32]),
 }
@@ -102,7 +102,7 @@ macro_rules! by_type {
     ($by_type:ident, $lanes:ty, $(#[$features:meta])*) => {
         unsafe fn $by_type(job: &Job) {
             $(#[$features])*
-            unsafe fn blocks<F: Form>(job: &Job, groups: &[Group]) {
+            unsafe fn blocks<F: Form>(job: &Job, groups: &Groups) {
                 // SAFETY: the caller's promise.
                 unsafe { block_tiles::<$lanes, F>(job, groups) }
             }
@@ -163,7 +163,7 @@ macro_rules! in_steps {
 }
 
 #[inline(always)]
-unsafe fn block_tiles<L: Lanes, F: Form>(job: &Job, groups: &[Group]) {
+unsafe fn block_tiles<L: Lanes, F: Form>(job: &Job, groups: &Groups) {
     let size = layout::tile_bytes(F::KIND, job.cols);
     for from in (0..job.n).step_by(CHUNK) {
         let to = (from + CHUNK).min(job.n);
@@ -178,7 +178,7 @@ unsafe fn block_tiles<L: Lanes, F: Form>(job: &Job, groups: &[Group]) {
 
 /// One tile with T rows from `row` on.
 #[inline(always)]
-unsafe fn block_tile<L: Lanes, F: Form, const T: usize>(row: usize, job: &Job, t: usize, tile: *const u8, groups: &[Group]) {
+unsafe fn block_tile<L: Lanes, F: Form, const T: usize>(row: usize, job: &Job, t: usize, tile: *const u8, groups: &Groups) {
     let count = job.cols / GROUP;
     let ahead = layout::tile_bytes(F::KIND, job.cols);
     let (min, block, group) = (F::KIND.has_min(), F::KIND.block(), F::KIND.group());
@@ -186,7 +186,8 @@ unsafe fn block_tile<L: Lanes, F: Form, const T: usize>(row: usize, job: &Job, t
     unsafe {
         let mut sums = [L::floats(0.0); T];
         let mut at = tile;
-        let x = groups.as_ptr().add(row * count);
+        let first = groups.first.as_ptr().add(row * count);
+        let rest = groups.rest.as_ptr().add(row * count);
         for b in 0..job.cols / block {
             let d = L::f16s(at);
             at = at.add(2 * ROWS);
@@ -196,16 +197,24 @@ unsafe fn block_tile<L: Lanes, F: Form, const T: usize>(row: usize, job: &Job, t
             let mins = at.add(of_scales);
             at = at.add(of_scales * if min { 2 } else { 1 });
             for g in 0..block / GROUP {
-                let x = x.add(b * (block / GROUP) + g);
-                if group == GROUP {
-                    let scale = if F::GROUPED { L::mul(d, L::i8s(scales.add(g * ROWS))) } else { d };
-                    let min = if F::GROUPED && min { L::mul(m, L::i8s(mins.add(g * ROWS))) } else { m };
-                    part::<L, F, T, 0, 8>(&mut sums, at, x, count, scale, min, ahead);
-                } else {
-                    let half = |h: usize| L::mul(d, L::i8s(scales.add((2 * g + h) * ROWS)));
-                    let half_min = |h: usize| if min { L::mul(m, L::i8s(mins.add((2 * g + h) * ROWS))) } else { m };
-                    part::<L, F, T, 0, 4>(&mut sums, at, x, count, half(0), half_min(0), ahead);
-                    part::<L, F, T, 4, 8>(&mut sums, at, x, count, half(1), half_min(1), ahead);
+                let place = b * (block / GROUP) + g;
+                let mut x = first.add(place);
+                loop {
+                    if group == GROUP {
+                        let scale = if F::GROUPED { L::mul(d, L::i8s(scales.add(g * ROWS))) } else { d };
+                        let min = if F::GROUPED && min { L::mul(m, L::i8s(mins.add(g * ROWS))) } else { m };
+                        part::<L, F, T, 0, 8>(&mut sums, at, x, count, scale, min, ahead);
+                    } else {
+                        let half = |h: usize| L::mul(d, L::i8s(scales.add((2 * g + h) * ROWS)));
+                        let half_min = |h: usize| if min { L::mul(m, L::i8s(mins.add((2 * g + h) * ROWS))) } else { m };
+                        part::<L, F, T, 0, 4>(&mut sums, at, x, count, half(0), half_min(0), ahead);
+                        part::<L, F, T, 4, 8>(&mut sums, at, x, count, half(1), half_min(1), ahead);
+                    }
+                    // What one of the rows has more of; the zeros of the others change nothing.
+                    if (0..T).all(|t| (*x.add(t * count)).more == 0) {
+                        break;
+                    }
+                    x = rest.add(place);
                 }
                 at = at.add(4 * ROWS * (F::LOW + F::HIGH));
             }

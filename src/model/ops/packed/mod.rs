@@ -6,10 +6,12 @@ mod activations;
 mod kernel;
 mod lanes;
 mod layout;
+mod tensors;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use kernel::Instructions;
+pub use tensors::{PackedFactor, packed_embedding, packed_linears};
 
 use super::real::Shared;
 use super::team::Team;
@@ -112,7 +114,7 @@ pub fn products_by(instructions: Instructions, team: Option<&Team>, x: &[f32], p
     if n == 0 || !Instructions::all().contains(&instructions) {
         return Ok(());
     }
-    let groups = if parts.iter().any(|p| !p.weight.kind.plain()) { activations::quantize(team, x) } else { Vec::new() };
+    let groups = if parts.iter().any(|p| !p.weight.kind.plain()) { activations::quantize(team, x) } else { activations::Groups::default() };
     let pairs = if parts.iter().any(|p| p.weight.kind.plain()) { in_pairs(x, cols) } else { Cow::Borrowed(x) };
     let outs: Vec<Shared<f32>> = parts.iter_mut().map(|p| Shared(p.out.as_mut_ptr())).collect();
     let parts: Vec<(&Packed, bool, Shared<f32>)> = parts.iter().zip(outs).map(|(p, out)| (p.weight, p.add, out)).collect();
@@ -228,14 +230,23 @@ mod tests {
             let (rows, cols, n) = (53, 768, 13);
             let (bytes, weights) = quantised(theirs, rows, cols);
             let packed = packed(kind, &bytes, rows, cols);
-            let x = normal(8, n * cols);
+            let mut x = normal(8, n * cols);
+            // One number outweighs its group, once of one row and once of all.
+            (0..n).for_each(|row| x[row * cols + 70] *= 100.0);
+            x[2 * cols + 300] *= 50.0;
             // What the product works with: activations of eight bits where the weight is quantised.
             let seen: Vec<f32> = match kind.plain() {
                 true => x.clone(),
-                false => activations::quantize(None, &x).iter().flat_map(|g| g.q.map(|q| f32::from(q) * g.scale)).collect(),
+                false => {
+                    let groups = activations::quantize(None, &x);
+                    let numbers = |groups: &[activations::Group]| -> Vec<f32> {
+                        groups.iter().flat_map(|g| g.q.map(|q| f32::from(q) * g.scale)).collect()
+                    };
+                    numbers(&groups.first).iter().zip(numbers(&groups.rest)).map(|(a, b)| a + b).collect()
+                }
             };
             let off = seen.iter().zip(&x).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(off < 4.0 / 127.0 / 1.9, "{off}");
+            assert!(off < 4.5 / 127.0 / 1.9, "{off}");
             for instructions in Instructions::all() {
                 let mut out = vec![1f32; n * rows];
                 products_by(instructions, None, &x, &mut [Part { weight: &packed, out: &mut out, add: true }]).unwrap();
@@ -243,7 +254,11 @@ mod tests {
                     let (row, col) = (i / rows, i % rows);
                     let pairs = seen[row * cols..(row + 1) * cols].iter().zip(&weights[col * cols..]);
                     let exact = 1.0 + pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-                    assert!((f64::from(got) - exact).abs() < 2e-4, "{} {instructions:?}: {got} for {exact}", kind.name());
+                    assert!(
+                        (f64::from(got) - exact).abs() < 2e-4 + exact.abs() * 1e-6,
+                        "{} {instructions:?}: {got} for {exact}",
+                        kind.name()
+                    );
                 }
             }
         }
@@ -255,7 +270,8 @@ mod tests {
         for (kind, theirs) in ALL {
             let (rows, cols, n) = (48, 256, 23);
             let packed = packed(kind, &quantised(theirs, rows, cols).0, rows, cols);
-            let x = normal(9, n * cols);
+            let mut x = normal(9, n * cols);
+            x[5 * cols + 3] = 40.0;
             let all = packed.product(&x).unwrap();
             for i in 0..n {
                 let one = packed.product(&x[i * cols..(i + 1) * cols]).unwrap();

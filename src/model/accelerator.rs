@@ -34,7 +34,8 @@ pub fn used_bytes(device: &Device) -> Option<u64> {
 /// Whether mixed precision in bf16 pays here; otherwise the reason why not.
 pub fn bf16(device: &Device) -> Result<(), String> {
     match device {
-        Device::Cpu => Err("bf16 pays on CUDA and Metal and has no fast path on the CPU yet".into()),
+        Device::Cpu if super::ops::has_bf16() => Ok(()),
+        Device::Cpu => Err("bf16 needs a processor with AVX512-BF16, and this one has none".into()),
         Device::Cuda(_) => match about(device).and_then(|about| about.capability) {
             Some((major, minor)) if major < 8 => {
                 Err(format!("bf16 needs a card of compute capability 8.0 or later, and this one has {major}.{minor}"))

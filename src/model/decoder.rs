@@ -292,20 +292,24 @@ impl Decoder {
         }
     }
 
-    /// The CPU has no fused ops of bf16 yet.
+    /// On the CPU fused ops alone compute in bf16, and only inside their products.
     fn composes(&self) -> bool {
-        self.composed || (self.bf16 && self.device.is_cpu())
+        self.composed || (self.bf16 && self.device.is_cpu() && !ops::has_bf16())
+    }
+    fn in_products_alone(&self) -> bool {
+        self.bf16 && self.device.is_cpu() && !self.composes()
     }
     fn graph(&self, silent: bool) -> Graph {
-        match silent {
+        let graph = match silent {
             _ if self.composes() => Graph::composed(),
             true => Graph::silent(),
             false => self.tapes.as_ref().map_or_else(Graph::new, Graph::on),
-        }
+        };
+        graph.in_bf16(self.in_products_alone())
     }
     /// What products work on: bf16 in mixed precision.
     fn for_products(&self, x: &Tensor) -> CandleResult<Tensor> {
-        if self.bf16 { x.to_dtype(DType::BF16) } else { Ok(x.clone()) }
+        if self.bf16 && !self.in_products_alone() { x.to_dtype(DType::BF16) } else { Ok(x.clone()) }
     }
 
     fn check_ids(&self, ids: &Tensor, start: usize, time: usize) -> Result<(), ModelError> {

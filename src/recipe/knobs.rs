@@ -182,7 +182,7 @@ pub const KNOBS: &[Knob] = &[
         "optim.precision",
         Range::Choice(&["f32", "bf16"]),
         "\"f32\"",
-        "Numbers of the forward and backward pass; bf16 pays on GPUs, the CPU stays at f32. Weights are f32 in both.",
+        "Numbers of the forward and backward pass; bf16 pays on GPUs and on CPUs with AVX512-BF16. Weights are f32 in both.",
     ),
     other("optim.tf32", Range::Bool, "", "Whether CUDA may round the inputs of f32 products to 10 bits: much faster. Absent: yes."),
     int("eval.every", 0, 1_000_000_000_000, "200", "Steps between evaluations; 0 evaluates at the end alone."),

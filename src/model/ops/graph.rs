@@ -36,6 +36,8 @@ pub struct Graph {
     tape: RefCell<Tape>,
     records: bool,
     fuses: bool,
+    /// Whether products of fused ops are made in bf16.
+    bf16: bool,
     /// Where gradients of variables stay; without it they go to candle.
     tapes: Option<Tapes>,
     /// Threads that stay with the pass.
@@ -186,7 +188,7 @@ impl Default for Graph {
 
 impl Graph {
     pub fn new() -> Self {
-        Self { tape: RefCell::default(), records: true, fuses: true, tapes: None, team: None }
+        Self { tape: RefCell::default(), records: true, fuses: true, bf16: false, tapes: None, team: None }
     }
     /// Gradients of variables stay with `tapes`.
     pub fn on(tapes: &Tapes) -> Self {
@@ -207,6 +209,13 @@ impl Graph {
     /// A pass of composed ops alone: everything is candle's graph.
     pub fn composed() -> Self {
         Self { records: false, fuses: false, ..Self::new() }
+    }
+    /// The same, whose fused ops make their products in bf16 where `bf16`.
+    pub fn in_bf16(self, bf16: bool) -> Self {
+        Self { bf16, ..self }
+    }
+    pub(super) fn bf16(&self) -> bool {
+        self.bf16
     }
     /// Whether a device's kernels may be taken.
     #[cfg(feature = "cuda")]
@@ -274,6 +283,8 @@ pub struct Again {
     pub part: Box<dyn Fn(&Graph, &Tensor) -> Result<Tensor> + Send + Sync>,
     /// In the order of the arguments after x.
     pub variables: Vec<Tensor>,
+    /// Whether its products are made in bf16.
+    pub bf16: bool,
 }
 
 impl Op for Again {
@@ -281,10 +292,10 @@ impl Op for Again {
         "recompute"
     }
     fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
-        (self.part)(&Graph::silent(), &args[0])
+        (self.part)(&Graph::silent().in_bf16(self.bf16), &args[0])
     }
     fn backward(&self, args: &[Tensor], _: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let graph = Graph::new();
+        let graph = Graph::new().in_bf16(self.bf16);
         graph.tape.borrow_mut().tracked.insert(args[0].id(), ());
         let result = (self.part)(&graph, &args[0])?;
         let mut grads = graph.tape.into_inner().walk(result.id(), grad, None)?;

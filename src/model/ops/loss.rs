@@ -3,7 +3,7 @@
 //! Deliberately not here: means; the loop divides by its own denominators.
 
 use super::graph::Op;
-use super::real::{Matrix, Real, by_dtype, gemm, largest, par_rows, product, sum2, view, wide};
+use super::real::{Matrix, Real, by_dtype, gemm_in, largest, par_rows, product_in, sum2, view, wide};
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +13,8 @@ pub struct CrossEntropy {
     /// A row of weight 0 is not looked at.
     pub targets: Vec<u32>,
     pub weights: Vec<f32>,
+    /// Whether products are made in bf16.
+    bf16: bool,
     /// Gradients of the sum, made by the forward pass.
     grads: Mutex<Option<[Option<Tensor>; 2]>>,
 }
@@ -21,8 +23,8 @@ pub struct CrossEntropy {
 const CHUNK_BYTES: usize = 8 << 20;
 
 impl CrossEntropy {
-    pub fn new(targets: Vec<u32>, weights: Vec<f32>) -> Self {
-        Self { targets, weights, grads: Mutex::new(None) }
+    pub fn new(targets: Vec<u32>, weights: Vec<f32>, bf16: bool) -> Self {
+        Self { targets, weights, bf16, grads: Mutex::new(None) }
     }
 
     fn run<T: Real>(&self, hidden: &[T], head: &[T], (rows, width, vocab): (usize, usize, usize), needs: &[bool]) -> Result<Sums<T>> {
@@ -34,17 +36,17 @@ impl CrossEntropy {
         for first in (0..rows).step_by(chunk) {
             let n = chunk.min(rows - first);
             let inputs = &hidden[first * width..(first + n) * width];
-            let mut logits = product((n, vocab, width), (inputs, false), (head, true), None)?;
+            let mut logits = product_in(self.bf16, (n, vocab, width), (inputs, false), (head, true), None)?;
             self.rows(&mut logits, first, vocab, &mut losses[first..first + n]);
             if needs[0] {
-                d_hidden.extend(product((n, width, vocab), (&logits, false), (head, false), None)?);
+                d_hidden.extend(product_in(self.bf16, (n, width, vocab), (&logits, false), (head, false), None)?);
             }
             if needs[1] {
                 let dst = Matrix { at: d_head.as_mut_ptr(), rows: width, cols: 1 };
                 let lhs = Matrix { at: logits.as_ptr(), rows: vocab, cols: 1 };
                 let rhs = Matrix { at: inputs.as_ptr(), rows: width, cols: 1 };
                 // SAFETY: `d_head` has vocab · width numbers and is ours alone, `logits` n · vocab, `inputs` n · width.
-                unsafe { gemm((vocab, width, n), dst, true, lhs.t(), rhs, true) };
+                unsafe { gemm_in(self.bf16, (vocab, width, n), dst, true, lhs.t(), rhs) };
             }
         }
         for x in losses {

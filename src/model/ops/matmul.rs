@@ -3,7 +3,7 @@
 //! Deliberately not here: batches of matrices; attention makes its own products.
 
 use super::graph::Op;
-use super::real::{Real, by_dtype, chunk_rows, product, view, wide};
+use super::real::{Real, by_dtype, chunk_rows, product_in, view, wide};
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
@@ -14,6 +14,8 @@ pub struct Linear {
     pub transposed: bool,
     pub bias: bool,
     pub residual: bool,
+    /// Whether products are made in bf16.
+    pub bf16: bool,
 }
 
 /// Rows, inputs and outputs of a product.
@@ -96,7 +98,7 @@ impl Op for Linear {
         by_dtype!(x.dtype(), T => {
             let start = self.start::<T>(args, &sizes)?;
             let dims3 = (sizes.rows, sizes.outputs, sizes.inputs);
-            let out = product(dims3, (view::<T>(&sx, lx)?, false), (view::<T>(&sw, lw)?, !self.transposed), start)?;
+            let out = product_in(self.bf16, dims3, (view::<T>(&sx, lx)?, false), (view::<T>(&sw, lw)?, !self.transposed), start)?;
             Tensor::from_vec(out, dims, x.device())
         })
     }
@@ -108,14 +110,14 @@ impl Op for Linear {
         by_dtype!(x.dtype(), T => {
             let (xs, ws, gs) = (view::<T>(&sx, lx)?, view::<T>(&sw, lw)?, view::<T>(&sg, lg)?);
             if needs[0] {
-                let dx = product((rows, inputs, outputs), (gs, false), (ws, self.transposed), None)?;
+                let dx = product_in(self.bf16, (rows, inputs, outputs), (gs, false), (ws, self.transposed), None)?;
                 grads[0] = Some(Tensor::from_vec(dx, x.shape(), x.device())?);
             }
             if needs[1] {
                 let dw = if self.transposed {
-                    product((inputs, outputs, rows), (xs, true), (gs, false), None)?
+                    product_in(self.bf16, (inputs, outputs, rows), (xs, true), (gs, false), None)?
                 } else {
-                    product((outputs, inputs, rows), (gs, true), (xs, false), None)?
+                    product_in(self.bf16, (outputs, inputs, rows), (gs, true), (xs, false), None)?
                 };
                 grads[1] = Some(Tensor::from_vec(dw, w.shape(), x.device())?);
             }

@@ -3,6 +3,7 @@
 //! Deliberately not here: weights, and which op follows which (`decoder`).
 
 mod attention;
+mod brain;
 pub mod composed;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -18,6 +19,7 @@ mod rotary;
 mod team;
 mod tiles;
 
+pub use brain::available as has_bf16;
 pub use graph::{Again, Grads, Graph, Hand, Op, OpTimes, Tapes};
 pub use packed::{Packed, PackedFactor, packed_embedding, packed_linears};
 pub use real::wide;
@@ -62,7 +64,7 @@ pub fn linear(
         };
     }
     let args: Vec<&Tensor> = [Some(x), Some(weight), bias, residual].into_iter().flatten().collect();
-    graph.apply(matmul::Linear { transposed, bias: bias.is_some(), residual: residual.is_some() }, &args)
+    graph.apply(matmul::Linear { transposed, bias: bias.is_some(), residual: residual.is_some(), bf16: graph.bf16() }, &args)
 }
 
 /// a + b.
@@ -142,7 +144,7 @@ pub fn again(
         return part(graph, x);
     }
     let args: Vec<Tensor> = std::iter::once(x.clone()).chain(variables.iter().cloned()).collect();
-    graph.apply(Again { part: Box::new(part), variables }, &args.iter().collect::<Vec<_>>())
+    graph.apply(Again { part: Box::new(part), variables, bf16: graph.bf16() }, &args.iter().collect::<Vec<_>>())
 }
 
 /// x · mask, of which the mask is a constant.
@@ -163,7 +165,7 @@ pub fn cross_entropy(graph: Graph, hidden: &Tensor, head: &Tensor, targets: &Ten
         return composed::cross_entropy(hidden, head, targets, weights);
     }
     let weights = weights.to_dtype(candle_core::DType::F32)?.to_vec1()?;
-    let loss = graph.apply(loss::CrossEntropy::new(targets.to_vec1()?, weights), &[hidden, head])?;
+    let loss = graph.apply(loss::CrossEntropy::new(targets.to_vec1()?, weights, graph.bf16()), &[hidden, head])?;
     graph.finish(loss)
 }
 

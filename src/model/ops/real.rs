@@ -2,7 +2,7 @@
 //! fixed order, rows in parallel, matrix products with strides.
 //! Deliberately not here: half precision, which takes the composed path.
 
-use super::tiles;
+use super::{brain, tiles};
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -339,9 +339,44 @@ pub unsafe fn small<T: Real>(dims: (usize, usize, usize), dst: Matrix<*mut T>, a
     }
 }
 
-/// A product of whole matrices into new memory: lhs (m × k) · rhs (k × n), row-major; `start` is what the product is
-/// added to. The slices are row-major too, `lhs_t` and `rhs_t` say that they hold the transposed matrix.
+/// As `gemm` over all threads, in bf16 with sums in f32 where that is wanted and served.
+///
+/// # Safety
+/// As for `gemm`.
+pub unsafe fn gemm_in<T: Real>(
+    bf16: bool,
+    dims: (usize, usize, usize),
+    dst: Matrix<*mut T>,
+    add: bool,
+    lhs: Matrix<*const T>,
+    rhs: Matrix<*const T>,
+) {
+    let served = bf16 && T::DTYPE == DType::F32 && brain::serves(dims, dst.cols, (lhs.rows, lhs.cols), (rhs.rows, rhs.cols));
+    // SAFETY: the caller's promise; T is f32 where bf16 serves.
+    unsafe {
+        if served {
+            brain::product(dims, dst.map(|p| p.cast()), add, lhs.map(|p| p.cast()), rhs.map(|p| p.cast()));
+        } else {
+            gemm(dims, dst, add, lhs, rhs, true);
+        }
+    }
+}
+
+/// As `product_in`, in the numbers' own type.
+#[cfg(test)]
 pub fn product<T: Real>(dims: (usize, usize, usize), lhs: (&[T], bool), rhs: (&[T], bool), start: Option<Vec<T>>) -> Result<Vec<T>> {
+    product_in(false, dims, lhs, rhs, start)
+}
+
+/// A product of whole matrices into new memory, in bf16 where that is wanted and served: lhs (m × k) · rhs (k × n), row-major; `start` is what the product is
+/// added to. The slices are row-major too, `lhs_t` and `rhs_t` say that they hold the transposed matrix.
+pub fn product_in<T: Real>(
+    bf16: bool,
+    dims: (usize, usize, usize),
+    lhs: (&[T], bool),
+    rhs: (&[T], bool),
+    start: Option<Vec<T>>,
+) -> Result<Vec<T>> {
     let (m, n, k) = dims;
     if lhs.0.len() != m * k || rhs.0.len() != k * n || start.as_ref().is_some_and(|s| s.len() != m * n) {
         candle_core::bail!("a product of {m}×{k} and {k}×{n} got {} and {} numbers", lhs.0.len(), rhs.0.len());
@@ -356,7 +391,7 @@ pub fn product<T: Real>(dims: (usize, usize, usize), lhs: (&[T], bool), rhs: (&[
     // SAFETY: the lengths were checked above; `out` has room for m · n numbers and is ours alone. gemm writes every
     // element of a destination that it does not read (zeros where k is 0), so all of them are initialised after it.
     unsafe {
-        gemm((m, n, k), dst, add, matrix(lhs, m, k), matrix(rhs, k, n), true);
+        gemm_in(bf16, dims, dst, add, matrix(lhs, m, k), matrix(rhs, k, n));
         out.set_len(m * n);
     }
     Ok(out)

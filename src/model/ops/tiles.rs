@@ -26,7 +26,7 @@ pub unsafe fn product(_: (usize, usize, usize), _: Matrix<*mut f32>, _: bool, _:
 pub unsafe fn transposed(_: (usize, usize), _: Matrix<*const f32>, _: *mut f32, _: usize) {}
 
 #[cfg(target_arch = "x86_64")]
-pub use avx512::{product, transposed};
+pub use avx512::{product, transposed, turned};
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
@@ -195,7 +195,7 @@ mod avx512 {
     /// Rows to columns.
     #[target_feature(enable = "avx512f,avx512vl,fma")]
     #[inline]
-    fn turned(r: [__m512; 16]) -> [__m512; 16] {
+    pub fn turned(r: [__m512; 16]) -> [__m512; 16] {
         let mut a = r;
         // Pairs, then fours within each quarter of a register.
         for i in 0..8 {

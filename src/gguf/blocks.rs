@@ -227,8 +227,8 @@ fn two_bits(bytes: &[u8], i: usize) -> u8 {
 
 fn unpack_q2(bytes: &[u8], out: &mut Block) {
     (out.d, out.m) = (half_at(bytes, 80), -half_at(bytes, 82));
-    for g in 0..16 {
-        (out.scale[g], out.min[g]) = ((bytes[g] & 15) as i8, bytes[g] >> 4);
+    for (g, byte) in bytes[..16].iter().enumerate() {
+        (out.scale[g], out.min[g]) = ((byte & 15) as i8, byte >> 4);
     }
     for (i, q) in out.q.iter_mut().enumerate() {
         *q = two_bits(&bytes[16..80], i);

@@ -134,7 +134,7 @@ fn help_and_keys_name_every_knob() {
     assert!(all.iter().any(|k| k["key"] == "optim.lr" && k["default"] == "0.001" && k["range"] == "a number from 0 to 100"), "{all:?}");
     assert!(run(dir.path(), &["train", "--help"]).good().out.contains("--keys"));
     let help = run(dir.path(), &["--help"]).good().out;
-    for command in ["train", "generate", "tokenizer", "runs", "show", "doctor", "sample", "engine", "bench"] {
+    for command in ["train", "generate", "tokenizer", "runs", "show", "doctor", "sample", "engine", "bench", "export"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is missing: {help}");
     }
 }
@@ -269,6 +269,42 @@ fn bench_train_prints_the_keys_of_its_peer() {
     let words = run(dir.path(), &[&["bench", "train"][..], &shape].concat()).good().out;
     assert!(words.lines().any(|l| l.starts_with("parameters  ") && l.ends_with(" 4,016")), "{words}");
     assert!(words.lines().any(|l| l.starts_with("linear  ") && l.ends_with(" %")) && words.contains("\nms of a step"), "{words}");
+}
+
+#[test]
+fn a_trained_model_is_handed_on_and_answers_the_same() {
+    let dir = project();
+    let path = dir.path();
+    std::fs::write(path.join("tiny.toml"), common::cli::TINY).unwrap();
+    run(path, &["train", "tiny.toml", "--name", "m", "--here", "--set", "tokenizer.kind=byte"]).good();
+    run(path, &["train", "tiny.toml", "--name", "c", "--here", "--set", "optim.steps=1"]).good();
+    run(path, &["export", "c", "--format", "gguf", "-o", "p"]).bad(1, &["a vocabulary of whole characters", "export it as hf"]);
+    run(path, &["export", "m", "--format", "hf", "-o", "hf"]).good();
+    run(path, &["export", "m", "--format", "gguf", "--quant", "f32", "-o", "f32"]).good();
+    let lines = run(path, &["export", "m", "--format", "gguf", "--quant", "q8_0", "-o", "q8", "--json"]).good().out;
+    assert!(lines.lines().any(|l| l.contains("\"artifact\"")) && lines.lines().last().unwrap().contains("\"finished\""), "{lines}");
+    let answer =
+        |model: &str| run(path, &["generate", model, "--prompt", "a", "--max-tokens", "8", "--temperature", "0", "--raw"]).good().out;
+    let said = answer("m");
+    assert_eq!((answer("hf"), answer("f32/m-f32.gguf")), (said.clone(), said));
+    assert!(!answer("q8/m-q8_0.gguf").is_empty());
+    let line =
+        run(path, &["bench", "decode", "q8/m-q8_0.gguf", "--prompt-tokens", "4", "--new-tokens", "3", "--batch", "2", "--json"]).good().out;
+    let figures: serde_json::Map<String, Value> = serde_json::from_str(line.trim()).unwrap();
+    let keys = ["peer", "threads", "prompt_tokens_per_s", "decode_tokens_per_s", "peak_rss_mb", "batch", "weights"];
+    assert_eq!(figures.keys().collect::<Vec<_>>(), keys);
+    assert!(figures["decode_tokens_per_s"].as_f64().unwrap() > 0.0);
+
+    run(path, &["export", "m", "--format", "hf", "-o", "hf"]).bad(1, &["hf: is there already", "name a directory that is empty"]);
+    run(path, &["export", "m", "--format", "peft", "-o", "p"]).bad(1, &["is a whole model and has no adapter"]);
+    run(path, &["export", "m", "--format", "onnx", "-o", "p"]).bad(2, &["--format onnx", "choose one of hf, peft, gguf"]);
+    run(path, &["export", "m", "--format", "hf", "--quant", "q8_0", "-o", "p"]).bad(2, &["--quant is for gguf"]);
+    run(path, &["export", "m", "--format", "gguf", "--quant", "q3", "-o", "p"]).bad(2, &["--quant q3", "q8_0, q4_0, q4_K"]);
+    run(path, &["bench", "decode", "m", "--new-tokens", "1"]).bad(2, &["--new-tokens 1 is out of range"]);
+    run(path, &["bench", "decode", "m"]).bad(1, &["256 tokens are asked for", "--prompt-tokens"]);
+    std::fs::write(path.join("cut.gguf"), &std::fs::read(path.join("f32/m-f32.gguf")).unwrap()[..2000]).unwrap();
+    run(path, &["generate", "cut.gguf", "--prompt", "a"]).bad(1, &["cut.gguf"]);
+    assert!(!path.join("p").exists());
 }
 
 #[test]

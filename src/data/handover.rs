@@ -24,12 +24,13 @@ pub fn metadata(tokenizer: &Tokenizer, vocab: usize, end: Option<u32>) -> Result
     let json: Value = serde_json::from_str(tokenizer.json()).map_err(|e| format!("the tokenizer is no JSON ({e})"))?;
     let model = &json["model"];
     let mut out = match model["type"].as_str().unwrap_or("BPE") {
-        "WordLevel" => characters(&json)?,
+        // A character that it does not have would end llama.cpp itself.
+        "WordLevel" => return Err("a vocabulary of whole characters, without bytes or an unknown token, has no form in GGUF".into()),
         "BPE" if has_step(&json["pre_tokenizer"], "ByteLevel") => byte_level(&json)?,
         "BPE" => sentencepiece(&json)?,
         other => return Err(format!("its kind, {other}, has no form in GGUF")),
     };
-    let tokens = tokens(&json, vocab, out.blank_is_marked)?;
+    let tokens = tokens(&json, vocab)?;
     let mut put = |key: &str, value: Meta| out.keys.push((format!("tokenizer.ggml.{key}"), value));
     put("tokens", Meta::Texts(tokens.iter().map(|t| t.0.clone()).collect()));
     put("token_type", Meta::I32s(tokens.iter().map(|t| t.1).collect()));
@@ -67,8 +68,6 @@ struct Kind {
     keys: Vec<(String, Meta)>,
     /// SentencePiece's kind, which merges by scores.
     scored: bool,
-    /// Whether tokens have a mark for a blank that the vocabulary here writes as it is.
-    blank_is_marked: bool,
 }
 
 fn kind(model: &str, pre: &str) -> Vec<(String, Meta)> {
@@ -127,18 +126,7 @@ fn byte_level(json: &Value) -> Result<Kind, String> {
     let mut keys = kind("gpt2", pre);
     keys.push(("tokenizer.ggml.merges".into(), Meta::Texts(merges.collect::<Result<_, _>>()?)));
     keys.push(("tokenizer.ggml.add_space_prefix".into(), Meta::Bool(prefix)));
-    Ok(Kind { keys, scored: false, blank_is_marked: false })
-}
-
-/// A vocabulary of single characters: SentencePiece's kind, in which nothing merges.
-fn characters(json: &Value) -> Result<Kind, String> {
-    let vocab = json["model"]["vocab"].as_object();
-    if vocab.is_some_and(|vocab| vocab.keys().any(|token| token.chars().count() != 1 && !is_added(json, token))) {
-        return Err("it has words for tokens, which has no form in GGUF".into());
-    }
-    let mut keys = kind("llama", "default");
-    keys.push(("tokenizer.ggml.add_space_prefix".into(), Meta::Bool(false)));
-    Ok(Kind { keys, scored: true, blank_is_marked: true })
+    Ok(Kind { keys, scored: false })
 }
 
 fn sentencepiece(json: &Value) -> Result<Kind, String> {
@@ -157,15 +145,11 @@ fn sentencepiece(json: &Value) -> Result<Kind, String> {
     }
     let mut keys = kind("llama", "default");
     keys.push(("tokenizer.ggml.add_space_prefix".into(), Meta::Bool(prefix)));
-    Ok(Kind { keys, scored: true, blank_is_marked: false })
-}
-
-fn is_added(json: &Value, token: &str) -> bool {
-    json["added_tokens"].as_array().is_some_and(|list| list.iter().any(|t| t["content"] == token))
+    Ok(Kind { keys, scored: true })
 }
 
 /// Text and kind of each token up to `vocab`; ids that nobody uses get names of their own.
-fn tokens(json: &Value, vocab: usize, blank_is_marked: bool) -> Result<Vec<(String, i32)>, String> {
+fn tokens(json: &Value, vocab: usize) -> Result<Vec<(String, i32)>, String> {
     let mut out: Vec<(String, i32)> = (0..vocab).map(|id| (format!("[PAD{id}]"), UNUSED)).collect();
     let model = &json["model"];
     let unknown = model["unk_token"].as_str();
@@ -179,8 +163,7 @@ fn tokens(json: &Value, vocab: usize, blank_is_marked: bool) -> Result<Vec<(Stri
     for (text, id) in model["vocab"].as_object().into_iter().flatten() {
         let byte = text.len() == 6 && text.starts_with("<0x") && text.ends_with('>') && model["byte_fallback"] == true;
         let kind = if byte { BYTE } else { NORMAL };
-        let marked = if blank_is_marked { text.replace(' ', BLANK) } else { text.clone() };
-        put(id.as_u64(), &marked, kind)?;
+        put(id.as_u64(), text, kind)?;
     }
     for token in json["added_tokens"].as_array().into_iter().flatten() {
         let text = token["content"].as_str().unwrap_or_default();

@@ -1,5 +1,5 @@
 //! Activations as products with quantised weights want them: groups of 32 with one scale, as bytes. A group in which one
-//! number outweighs all others would lose those; what is left of it after the first bytes is kept as a second group.
+//! number far outweighs all others would lose those; what is left of it after the first bytes is kept as a second group.
 //! Deliberately not here: the products.
 
 use super::layout::GROUP;
@@ -85,8 +85,8 @@ fn both(x: &[f32], first: &mut Group, rest: &mut Group) {
     let energy = halved(energy, |a, b| a + b);
     let scale = most / 127.0 + halved(broken, |a, b| a + b);
     bytes(x, if most > 0.0 { 127.0 / most } else { 0.0 }, scale, first);
-    // One number has more of the energy than all others together.
-    if most * most * 2.0 > energy && scale > 0.0 {
+    // One number has twice the energy of all others together.
+    if most * most * 3.0 > energy * 2.0 && scale > 0.0 {
         first.more = 1;
         let mut left = [0f32; GROUP];
         for ((left, &x), &q) in left.iter_mut().zip(x).zip(&first.q) {

@@ -141,13 +141,7 @@ impl Active {
         let end = report.is_end();
         let told = self.worth_telling(&mut out, &report);
         self.emit(hub, &mut out, report);
-        if end {
-            out.ended = true;
-            match out.sink.take() {
-                Some(sink) if out.full => keep_trying(sink),
-                _ => {}
-            }
-        }
+        out.ended |= end;
         drop(out);
         if let Some(text) = told.filter(|_| hub.notifies) {
             super::notify::tell(&hub.project, &text);
@@ -174,6 +168,13 @@ impl Active {
         out.next_seq = seq + 1;
         let result = out.sink.as_mut().map_or(Ok(()), |sink| sink.write(&event));
         self.heed(out, result);
+        // Whoever hears of the end finds the run free: its lock goes with its log.
+        if event.report.is_end()
+            && let Some(sink) = out.sink.take()
+            && out.full
+        {
+            keep_trying(sink);
+        }
         hub.fan.publish(event);
     }
 

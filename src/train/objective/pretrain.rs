@@ -1,11 +1,15 @@
 //! Pretraining: predict every next token of plain text.
 //! Deliberately not here: where the text comes from (`data`) and the loss's arithmetic (`model`).
 
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Example, Extent, Metrics, Objective, Share};
 use crate::data::batch::{Sequence, Windows, whole};
+use crate::data::stream::TokenStream;
 use crate::model::ModelError;
 use crate::model::decoder::{Decoder, Pass};
 use crate::recipe::Knob;
@@ -22,6 +26,42 @@ pub fn eval_batch(batch: usize, context: usize) -> usize {
 
 pub struct Pretrain {
     windows: Windows,
+    /// The next step's batches, which a thread draws while this step computes.
+    ahead: Option<Ahead>,
+}
+
+/// Batches on their way: what drew them is a copy, so that a run which ends before they are used is saved as if nobody
+/// had looked ahead.
+struct Ahead {
+    drawn: Mutex<Receiver<(Windows, Vec<Batch>)>>,
+    from: Windows,
+}
+
+impl Ahead {
+    /// Begins to draw, on a thread that computes anyway.
+    fn begin(from: Windows, train: &TokenStream, batch: usize, accumulate: usize) -> Self {
+        let (mut windows, train, (told, drawn)) = (from.clone(), train.clone(), channel());
+        rayon::spawn(move || {
+            // A panic here would end the process; without an answer the step draws for itself, and panics as a job may.
+            let draw = std::panic::AssertUnwindSafe(|| draw(&mut windows, &train, batch, accumulate));
+            if let Ok(batches) = std::panic::catch_unwind(draw) {
+                let _ = told.send((windows, batches));
+            }
+        });
+        Self { drawn: Mutex::new(drawn), from }
+    }
+
+    /// What was drawn, and the windows after it; none where it is not what comes after `windows`.
+    fn end(self, windows: &Windows) -> Option<(Windows, Vec<Batch>)> {
+        self.drawn.into_inner().ok()?.recv().ok().filter(|_| self.from == *windows)
+    }
+}
+
+/// One step's micro-batches.
+fn draw(windows: &mut Windows, train: &TokenStream, batch: usize, accumulate: usize) -> Vec<Batch> {
+    let mut step: Vec<Batch> = (0..accumulate).map(|_| Batch { sequences: windows.next(train, batch), denominator: 0.0 }).collect();
+    weigh(&mut step);
+    step
 }
 
 /// Sequences of one micro-batch, and the weight of all targets of its step.
@@ -42,15 +82,19 @@ impl Objective for Pretrain {
             Some(state) => serde_json::from_value(state).map_err(|e| TrainError::Other(format!("state.json: objective_state: {e}")))?,
             None => Windows::new(cx.recipe.seed, cx.decoder.config().context, &cx.splits.train)?,
         };
-        Ok(Self { windows })
+        Ok(Self { windows, ahead: None })
     }
 
     fn collect(&mut self, cx: &Context) -> Result<Vec<Vec<Batch>>, TrainError> {
-        let optim = &cx.recipe.optim;
-        let mut step: Vec<Batch> = (0..optim.accumulate)
-            .map(|_| Batch { sequences: self.windows.next(&cx.splits.train, optim.batch), denominator: 0.0 })
-            .collect();
-        weigh(&mut step);
+        let (optim, train) = (&cx.recipe.optim, &cx.splits.train);
+        let step = match self.ahead.take().and_then(|ahead| ahead.end(&self.windows)) {
+            Some((windows, step)) => {
+                self.windows = windows;
+                step
+            }
+            None => draw(&mut self.windows, train, optim.batch, optim.accumulate),
+        };
+        self.ahead = Some(Ahead::begin(self.windows.clone(), train, optim.batch, optim.accumulate));
         Ok(vec![step])
     }
 
@@ -187,5 +231,31 @@ impl Inputs {
         let tensor = |values: Vec<u32>| Tensor::from_vec(values, shape, device).map_err(ModelError::from);
         let weights = Tensor::from_vec(weights, shape, device).map_err(ModelError::from)?;
         Ok(Self { ids: tensor(ids)?, targets: tensor(targets)?, weights, tokens })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_drawn_ahead_is_what_comes_next() {
+        let train = TokenStream::from_ids((0..500).collect(), None);
+        let mut plain = Windows::new(7, 8, &train).unwrap();
+        let mut windows = plain.clone();
+        let rows = |step: Vec<Batch>| step.iter().flat_map(|b| &b.sequences).map(|s| s.row).collect::<Vec<_>>();
+        for _ in 0..5 {
+            let expected = rows(draw(&mut plain, &train, 3, 2));
+            let ahead = Ahead::begin(windows.clone(), &train, 3, 2);
+            let (after, step) = ahead.end(&windows).unwrap();
+            assert!(step.iter().all(|b| b.denominator == 2.0 * 3.0 * 8.0));
+            assert_eq!(rows(step), expected);
+            windows = after;
+        }
+        assert_eq!(windows, plain);
+        // Another state than the one that it began from: nothing is taken.
+        let ahead = Ahead::begin(windows.clone(), &train, 3, 2);
+        draw(&mut windows, &train, 3, 2);
+        assert!(ahead.end(&windows).is_none());
     }
 }

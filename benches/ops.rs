@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
-use weightroom::model::ops::{self, Graph};
+use weightroom::model::ops::{self, Form, Graph};
 use weightroom::model::params::{Kind, Param};
 use weightroom::rng::Stream;
 use weightroom::train::optim::{Optimizer, Rule, global_norm};
@@ -65,9 +65,9 @@ fn all(c: &mut Criterion) {
     let (cos, sin) = (angles.cos().unwrap(), angles.sin().unwrap());
     op(c, "rope", |g| ops::rope(g, &x, &cos, &sin));
     let (k, v) = (var("k", &[BATCH, TIME, WIDTH]), var("v", &[BATCH, TIME, WIDTH]));
-    op(c, "attention", |g| ops::attention(g, &x, &k, &v, HEADS, HEADS));
+    op(c, "attention", |g| ops::attention(g, &x, &k, &v, Form::new(HEADS, HEADS)));
     let (kv, vv) = (var("kv", &[BATCH, TIME, WIDTH / 4]), var("vv", &[BATCH, TIME, WIDTH / 4]));
-    op(c, "attention, grouped", |g| ops::attention(g, &x, &kv, &vv, HEADS, HEADS / 4));
+    op(c, "attention, grouped", |g| ops::attention(g, &x, &kv, &vv, Form::new(HEADS, HEADS / 4)));
     let (square, down) = (var("square", &[WIDTH, WIDTH]), var("down", &[WIDTH, FFN]));
     op(c, "linear", |g| ops::linear(g, &x, &square, None, false, None));
     op(c, "linear onto a residual", |g| ops::linear(g, &wide, &down, None, false, Some(&x)));

@@ -5,10 +5,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
 
+mod common;
+
 use candle_core::{D, DType, Device, Result, Tensor, Var};
-use weightroom::model::config::Config;
+use weightroom::model::arch::{Activation, Arch, Experts, FfnKind, HeadNorm, Layer, NormKind, Places, Qkv};
+use weightroom::model::config::{Config, Family};
 use weightroom::model::decoder::{Cache, Decoder, Pass, backward};
-use weightroom::model::ops::{self, Graph, composed};
+use weightroom::model::hf;
+use weightroom::model::ops::{self, Form, Graph, composed};
+use weightroom::model::params::Kind;
+use weightroom::model::positions::Rope;
 use weightroom::recipe::ModelSection;
 use weightroom::rng::Stream;
 
@@ -160,8 +166,8 @@ fn attention_with_grouped_heads_blocks_and_more_keys_than_queries() {
         both(
             "attention",
             &v,
-            |g| ops::attention(g, &v[0], &v[1], &v[2], heads, kv_heads),
-            || composed::attention(&v[0], &v[1], &v[2], heads, kv_heads),
+            |g| ops::attention(g, &v[0], &v[1], &v[2], Form::new(heads, kv_heads)),
+            || composed::attention(&v[0], &v[1], &v[2], Form::new(heads, kv_heads)),
         );
     }
     // Parts of longer buffers, as a cache hands them out.
@@ -170,12 +176,12 @@ fn attention_with_grouped_heads_blocks_and_more_keys_than_queries() {
     both(
         "attention, strided",
         &v,
-        |g| ops::attention(g, &v[0], &part(1), &part(2), 2, 2),
-        || composed::attention(&v[0], &part(1), &part(2), 2, 2),
+        |g| ops::attention(g, &v[0], &part(1), &part(2), Form::new(2, 2)),
+        || composed::attention(&v[0], &part(1), &part(2), Form::new(2, 2)),
     );
     let v = vars(&[&[2, 66, 3 * 8]]);
     let third = |i: usize| v[0].narrow(2, i * 8, 8);
-    both("attention, packed", &v, |g| ops::attention_packed(g, &v[0], 2), || composed::attention(&third(0)?, &third(1)?, &third(2)?, 2, 2));
+    both("attention, packed", &v, |g| ops::attention_packed(g, &v[0], Form::new(2, 2)), || composed::attention(&third(0)?, &third(1)?, &third(2)?, Form::new(2, 2)));
 }
 
 #[test]
@@ -475,4 +481,270 @@ fn fused_and_composed_decoders_agree_in_half_precision() {
         assert!(half.params().iter().all(|p| grads.get(&p.var).is_some()), "{name}");
         assert_eq!(half.logits(&half.hidden(&batch().0, &mut Pass::default()).unwrap()).unwrap().dim(D::Minus1).unwrap(), 13);
     }
+}
+
+/// What tells forms of attention apart: windows shorter than a block and longer than the text, caps, scales.
+#[test]
+fn attention_with_windows_caps_and_scales() {
+    let plain = Form::new(4, 2);
+    let forms = [
+        Form { window: Some(1), ..plain },
+        Form { window: Some(5), ..plain },
+        Form { window: Some(40), cap: Some(2.0), ..plain },
+        Form { window: Some(1000), scale: Some(0.3), ..plain },
+        Form { cap: Some(1.5), scale: Some(0.7), ..plain },
+    ];
+    for (form, (time, keys)) in forms.into_iter().flat_map(|form| [(7, 7), (3, 9), (70, 75)].map(|t| (form, t))) {
+        let v = vars(&[&[2, time, 4 * 3], &[2, keys, 2 * 3], &[2, keys, 2 * 3]]);
+        both(
+            &format!("{form:?} of {time} in {keys}"),
+            &v,
+            |g| ops::attention(g, &v[0], &v[1], &v[2], form),
+            || composed::attention(&v[0], &v[1], &v[2], form),
+        );
+    }
+}
+
+/// Each part's tokens, from `from` on.
+fn extended(decoder: &Decoder, parts: &mut [(&mut Cache, &[u32])]) -> Vec<Tensor> {
+    decoder.extend(parts).unwrap()
+}
+
+#[test]
+fn sequences_side_by_side_give_what_each_gives_alone() {
+    for (name, decoder) in models() {
+        let texts: [&[u32]; 4] = [&[1, 5, 5, 12, 0, 3, 7, 2, 9], &[4], &[2, 2, 9, 4], &[11, 6, 8, 1, 1, 0, 3, 12]];
+        let full: Vec<Tensor> = texts
+            .iter()
+            .map(|ids| decoder.hidden(&Tensor::new(*ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach())
+            .collect();
+        // Prompts of several lengths together, then single tokens, of which some come in later and others have ended.
+        let mut caches: Vec<Cache> = texts.iter().map(|_| Cache::new()).collect();
+        let mut at = [0usize; 4];
+        for step in [vec![(0, 3), (3, 8)], vec![(0, 1), (1, 1), (2, 2)], vec![(0, 1), (2, 1)], vec![(2, 1), (0, 4)]] {
+            let mut parts: Vec<(&mut Cache, &[u32])> = Vec::new();
+            let mut chosen: Vec<(usize, &mut Cache)> = caches.iter_mut().enumerate().collect();
+            for &(which, n) in &step {
+                let place = chosen.iter().position(|(i, _)| *i == which).unwrap();
+                parts.push((chosen.swap_remove(place).1, &texts[which][at[which]..at[which] + n]));
+            }
+            let outs = extended(&decoder, &mut parts);
+            for (out, &(which, n)) in outs.iter().zip(&step) {
+                assert!(!out.track_op());
+                same(&name, out, &full[which].narrow(1, at[which], n).unwrap());
+                at[which] += n;
+            }
+        }
+        assert_eq!(caches.iter().map(Cache::len).collect::<Vec<_>>(), [9, 1, 4, 8], "{name}");
+        let empty: &[u32] = &[];
+        assert!(decoder.extend(&mut [(&mut caches[1], empty)]).unwrap_err().to_string().contains("without new tokens"));
+        assert!(decoder.extend(&mut []).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn forks_share_what_they_have_in_common_and_nothing_else() {
+    let mut config = small("llama", false);
+    config.context = 1000;
+    let decoder = Decoder::new(config, 8, DType::F64, &Device::Cpu).unwrap();
+    let text = |n: usize, seed: u32| (0..n as u32).map(|i| (i * i + seed) % 13).collect::<Vec<u32>>();
+    let alone = |ids: &[u32]| decoder.hidden(&Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach();
+    let prompt = text(150, 0);
+    let mut first = Cache::new();
+    extended(&decoder, &mut [(&mut first, &prompt)]);
+    let mut second = first.fork();
+    let mut third = second.fork();
+    assert_eq!(second.bytes(), first.bytes());
+    // All three go on differently, past the room that was there, then one is cut back into the shared part and goes on again.
+    for (seed, cache) in [(1, &mut first), (2, &mut second), (3, &mut third)] {
+        let rest = text(300, seed);
+        let whole = alone(&[prompt.clone(), rest.clone()].concat());
+        let mut outs = Vec::new();
+        let (mut from, mut sizes) = (0, [1usize, 1, 60, 1, 7, 150].into_iter().cycle());
+        while from < rest.len() {
+            let n = sizes.next().unwrap().min(rest.len() - from);
+            outs.push(extended(&decoder, &mut [(cache, &rest[from..from + n])]).remove(0));
+            from += n;
+        }
+        same("a fork", &Tensor::cat(&outs, 1).unwrap(), &whole.narrow(1, 150, 300).unwrap());
+    }
+    second.truncate(100).unwrap();
+    let rest = text(20, 5);
+    let out = extended(&decoder, &mut [(&mut second, &rest)]).remove(0);
+    same("cut back", &out, &alone(&[&prompt[..100], &rest].concat()).narrow(1, 100, 20).unwrap());
+    let out = extended(&decoder, &mut [(&mut first, &[3, 4])]).remove(0);
+    let whole = alone(&[prompt.clone(), text(300, 1), vec![3, 4]].concat());
+    same("the others stay", &out, &whole.narrow(1, 450, 2).unwrap());
+    first.truncate(0).unwrap();
+    let out = extended(&decoder, &mut [(&mut first, &prompt)]).remove(0);
+    same("emptied", &out, &alone(&prompt));
+}
+
+/// What a sequence's numbers depend on: on nothing but itself where the products of the processor are the same. Those take
+/// another way for one row alone than for several.
+#[test]
+fn a_sequence_does_not_feel_its_company() {
+    let mut config = small("llama", true);
+    config.context = 400;
+    let decoder = Decoder::new(config, 8, DType::F32, &Device::Cpu).unwrap();
+    let run = |others: usize| {
+        let mut cache = Cache::new();
+        let mut company: Vec<(Cache, Vec<u32>)> = (0..others).map(|i| (Cache::new(), vec![(i % 13) as u32; 1 + i % 5])).collect();
+        let mut outs: Vec<f32> = Vec::new();
+        for step in 0..40u32 {
+            let own = if step == 0 { vec![1, 2, 3, 4, 5] } else { vec![step % 13] };
+            let mut parts: Vec<(&mut Cache, &[u32])> = vec![(&mut cache, &own)];
+            parts.extend(company.iter_mut().map(|(cache, ids)| (cache, ids.as_slice())));
+            outs.extend(extended(&decoder, &mut parts)[0].flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        }
+        outs
+    };
+    let (two, three, nine) = (run(1), run(2), run(8));
+    assert_eq!(two, three);
+    assert_eq!(two, nine);
+    let off = run(0).iter().zip(&two).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    println!("alone and in company differ by at most {off:e}");
+    assert!(off < 1e-5, "{off}");
+}
+
+/// The number that a gradient has to explain, of one text that is longer than every window.
+fn value(decoder: &Decoder, ids: &[u32]) -> Tensor {
+    let n = ids.len() - 1;
+    let row = |ids: &[u32]| Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    let weights: Vec<f32> = (0..n).map(|i| 0.5 + (i % 3) as f32 * 0.3).collect();
+    let hidden = decoder.hidden(&row(&ids[..n]), &mut Pass::default()).unwrap();
+    decoder.loss_sum(&hidden, &row(&ids[1..]), &Tensor::new(weights, &Device::Cpu).unwrap().unsqueeze(0).unwrap()).unwrap()
+}
+
+/// Every parameter of a model has a gradient that explains how the loss moves along a direction in which all of the
+/// parameter's numbers take part; experts that no token reached excepted, whose gradient is zero.
+fn gradients_explain(name: &str, decoder: &Decoder) {
+    let ids: Vec<u32> = (0..15).map(|i| (i * i * 7 + 3) % 500).collect();
+    let run = || value(decoder, &ids).to_scalar::<f64>().unwrap();
+    let grads = decoder.gradients(&value(decoder, &ids)).unwrap();
+    let length = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let mut unreached = 0;
+    for (param, grad) in decoder.params().iter().zip(grads) {
+        let grad = grad.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        if grad.iter().all(|g| *g == 0.0) {
+            assert!(param.kind == Kind::Expert, "{name}: {}: a gradient of zeros alone", param.name);
+            unreached += 1;
+            continue;
+        }
+        let start = param.var.as_tensor().copy().unwrap();
+        let values = start.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let mut stream = Stream::new(11, &param.name);
+        let mut d: Vec<f64> = (0..grad.len()).map(|_| stream.normal()).collect();
+        let one = length(&d);
+        d.iter_mut().for_each(|x| *x /= one);
+        let at = |h: f64| {
+            let moved: Vec<f64> = values.iter().zip(&d).map(|(v, d)| v + h * d).collect();
+            param.var.set(&Tensor::from_vec(moved, start.shape(), &Device::Cpu).unwrap()).unwrap();
+            run()
+        };
+        let h = 1e-4;
+        let expected = (at(h) - at(-h)) / (2.0 * h);
+        param.var.set(&start).unwrap();
+        let found: f64 = grad.iter().zip(&d).map(|(g, d)| g * d).sum();
+        let size = (length(&grad) / (grad.len() as f64).sqrt()).max(1e-4);
+        let off = (found - expected).abs() / size;
+        assert!(off < 1e-5, "{name}: {}: {found} where differences say {expected}, {off:.1e} apart", param.name);
+    }
+    assert!(unreached * 4 <= decoder.params().len(), "{name}: {unreached} parameters without a gradient");
+}
+
+#[test]
+fn every_parameter_of_every_family_that_opens() {
+    let Some(dir) = common::asset("models/tiny-random") else { return };
+    let mut list: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.join("config.json").is_file()).collect();
+    list.sort();
+    let next = std::sync::Mutex::new(list.into_iter());
+    let work = || {
+        loop {
+            let Some(path) = next.lock().unwrap().next() else { return };
+            let decoder = hf::load(&path, DType::F64, &Device::Cpu).unwrap();
+            gradients_explain(path.file_name().unwrap().to_str().unwrap(), &decoder);
+        }
+    };
+    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(work))));
+}
+
+/// What no model of the assets has: norms of each head apart, packed weights beside experts, a dense layer between sparse
+/// ones, biases everywhere, each with fused ops and composed, kept and computed once more.
+#[test]
+fn variants_that_configs_allow() {
+    let plain = small("llama", false);
+    let llama = Arch::llama(Rope::new(10_000.0, 4));
+    let variants: [(&str, Arch); 5] = [
+        ("own head norms", Arch { norm: NormKind::Layer, places: Places::Shared, parallel: true, head_norm: HeadNorm::Own, ..llama.clone() }),
+        ("sparse and dense", {
+            let experts = Experts { count: 3, per_token: 2, ffn: 6, normalise: false };
+            let layers = vec![Layer::default(), Layer { dense: true, window: Some(3), ..Layer::default() }];
+            Arch { experts: Some(experts), layers, ..llama.clone() }
+        }),
+        ("packed", Arch { qkv: Qkv::Packed, ffn: FfnKind::Packed, qkv_bias: true, output_bias: true, ffn_bias: true, activation: Activation::Gelu, ..llama.clone() }),
+        ("after", Arch { places: Places::After, norm: NormKind::RmsLessOne, head_norm: HeadNorm::Whole, logit_cap: Some(3.0), head_bias: true, ..llama.clone() }),
+        ("no positions", Arch { layers: vec![Layer { rope: None, ..Layer::default() }; 2], attention_cap: Some(2.0), embedding_scale: Some(1.7), ..llama.clone() }),
+    ];
+    // Names for everything have to be at hand: of two norms of heads stablelm has them.
+    for (name, arch) in variants {
+        let family = if arch.head_norm == HeadNorm::Own { Family::Stablelm } else { Family::Gemma2 };
+        let config = Config { family, arch, ..plain.clone() };
+        config.check("").unwrap();
+        let decoder = awake(Decoder::new(config, 3, DType::F64, &Device::Cpu).unwrap());
+        assert_eq!(decoder.params().iter().map(|p| p.var.elem_count() as u64).sum::<u64>(), decoder.config().parameters(), "{name}");
+        let vars: Vec<Var> = decoder.params().iter().map(|p| p.var.clone()).collect();
+        let gradients = |decoder: &Decoder| -> (f64, Vec<Tensor>) {
+            let loss = loss(decoder, &mut Pass::default());
+            (loss.to_scalar::<f64>().unwrap(), decoder.gradients(&loss).unwrap())
+        };
+        let (fused, grads) = gradients(&decoder);
+        let mut composed = Decoder::new(decoder.config().clone(), 3, DType::F64, &Device::Cpu).unwrap();
+        let mut again = Decoder::new(decoder.config().clone(), 3, DType::F64, &Device::Cpu).unwrap();
+        for other in [&composed, &again] {
+            other.params().iter().zip(&vars).for_each(|(p, v)| p.var.set(v).unwrap());
+        }
+        composed.set_composed(true);
+        again.set_recompute(true);
+        for (how, other) in [("composed", &composed), ("recomputed", &again)] {
+            let (value, others) = gradients(other);
+            assert!((value - fused).abs() < 1e-10, "{name}, {how}: {value} and {fused}");
+            for ((a, b), p) in grads.iter().zip(&others).zip(decoder.params()) {
+                same(&format!("{name}, {how}: {}", p.name), a, b);
+            }
+        }
+        let ids: Vec<u32> = vec![1, 5, 5, 12, 0, 3, 7, 2, 9];
+        let run = || value(&decoder, &ids);
+        check(name, &vars, run);
+        let full = decoder.hidden(&Tensor::new(ids.clone(), &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach();
+        let mut cache = Cache::new();
+        let outs = [0..4, 4..5, 5..9].map(|range| extended(&decoder, &mut [(&mut cache, &ids[range])]).remove(0));
+        same(name, &Tensor::cat(&outs, 1).unwrap(), &full);
+    }
+}
+
+#[test]
+fn parts_and_experts() {
+    let v = vars(&[&[3, 7], &[7], &[3, 7]]);
+    both("stretch", &v[..2], |g| ops::stretch(g, &v[0], &v[1]), || v[0].broadcast_mul(v[1].as_tensor()));
+    both("columns", &v[..1], |g| ops::columns(g, &v[0], 2, 4), || v[0].narrow(1, 2, 4)?.contiguous());
+    both("affine", &v[..1], |g| ops::affine(g, &v[0], 1.5, -0.2), || v[0].affine(1.5, -0.2));
+    both("gelu_erf", &v[..1], |g| ops::gelu_erf(g, &v[0]), || composed::gelu_erf(&v[0]));
+    let w = vars(&[&[3, 7], &[3, 7]]);
+    both("times", &w, |g| ops::times(g, &w[0], &w[1]), || w[0].as_tensor() * w[1].as_tensor());
+    both("rows", &w[..1], |g| ops::rows(g, &w[0], &[2, 0, 2]), || w[0].index_select(&Tensor::new(&[2u32, 0, 2], &Device::Cpu)?, 0));
+    let u = vars(&[&[4], &[2]]);
+    both("join", &u, |g| ops::join(g, &[&u[0], &u[1]]), || Tensor::cat(&[u[0].as_tensor(), u[1].as_tensor()], 0));
+    let (cos, sin) = (random(&[5, 2], "cos"), random(&[5, 2], "sin"));
+    let x = vars(&[&[2, 5, 14]]);
+    both("rope of a part", &x, |g| ops::rope_part(g, &x[0], &cos, &sin, 7), || composed::rope_part(&x[0], &cos, &sin, 7));
+    let logits = vars(&[&[4, 5]]);
+    let chosen = ops::choose(&logits[0], 2).unwrap();
+    for normalise in [true, false] {
+        both("gates", &logits, |g| ops::gates(g, &logits[0], &chosen, normalise), || composed::gates(&logits[0], &chosen, normalise));
+    }
+    let results = vars(&[&[4, 2], &[3, 6], &[1, 6]]);
+    let places = || vec![vec![(0u32, 1u32), (3, 0), (2, 0)], vec![(0, 0)]];
+    let list = [results[1].as_tensor().clone(), results[2].as_tensor().clone()];
+    both("combine", &results, |g| ops::combine(g, &results[0], &list, places()), || composed::combine(&results[0], &list, &places()));
 }

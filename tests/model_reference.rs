@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 use weightroom::model::decoder::{Cache, Decoder, Pass, backward};
-use weightroom::model::hf;
+use weightroom::model::hf::{self, peft};
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -37,15 +37,110 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+/// Every model that transformers wrote for these tests.
+fn tiny() -> Option<Vec<(String, std::path::PathBuf)>> {
+    let dir = asset("models/tiny-random")?;
+    let mut list: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.join("config.json").is_file()).collect();
+    list.sort();
+    assert!(list.len() >= 21, "{} models", list.len());
+    Some(list.into_iter().map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), path)).collect())
+}
+
 #[test]
 fn logits_of_tiny_random_models_equal_those_of_transformers() {
-    let Some(dir) = asset("models/tiny-random") else { return };
-    for family in ["llama", "qwen3", "gpt2"] {
-        let expected = json(&dir.join(family).join("expected.json"));
-        let decoder = hf::load(&dir.join(family), DType::F32, &Device::Cpu).unwrap();
-        let off = furthest(&logits(&decoder, &ids(&expected["input_ids"])), &npy(&dir.join(family).join("expected_logits.npy")));
-        println!("{family}: logits differ by at most {off:e}");
-        assert!(off < 1e-4, "{family}: {off}");
+    let Some(models) = tiny() else { return };
+    for (name, dir) in models {
+        let ids = ids(&json(&dir.join("expected.json"))["input_ids"]);
+        let expected = npy(&dir.join("expected_logits.npy"));
+        let decoder = hf::load(&dir, DType::F32, &Device::Cpu).unwrap();
+        let off = furthest(&logits(&decoder, &ids), &expected);
+        println!("{name}: logits differ by at most {off:e}");
+        assert!(off < 1e-4, "{name}: {off}");
+
+        let vocab = decoder.config().vocab;
+        let head = |hidden: &Tensor| -> Vec<f32> { decoder.logits(hidden).unwrap().flatten_all().unwrap().to_vec1().unwrap() };
+        // Several rows at once, the second of other tokens.
+        let other: Vec<u32> = ids.iter().rev().copied().collect();
+        let rows = Tensor::new([ids.clone(), other.clone(), ids.clone()].concat(), &Device::Cpu).unwrap().reshape((3, ids.len())).unwrap();
+        let hidden = decoder.hidden(&rows, &mut Pass::default()).unwrap();
+        for row in [0, 2] {
+            let off = furthest(&head(&hidden.narrow(0, row, 1).unwrap().detach()), &expected);
+            assert!(off < 1e-4, "{name}, row {row}: {off}");
+        }
+
+        // With caches: beside others of other lengths, a prompt first and then tokens one by one. Positions that grow with
+        // the text turn what is already cached otherwise, in transformers too: there the text comes in one piece.
+        let grows = name == "llama-rope-dynamic";
+        let steps = if grows { vec![ids.len()] } else { [vec![9], vec![1; ids.len() - 11], vec![2]].concat() };
+        let (mut own, mut left, mut right) = (Cache::new(), Cache::new(), Cache::new());
+        let (mut at, mut got) = (0, Vec::new());
+        for n in steps {
+            let mut parts: Vec<(&mut Cache, &[u32])> = vec![(&mut left, &other[..1]), (&mut own, &ids[at..at + n]), (&mut right, &other[..3])];
+            if at == 0 {
+                parts.remove(0);
+                parts.rotate_left(1);
+                let outs = decoder.extend(&mut parts).unwrap();
+                got.extend(head(&outs[1]));
+            } else {
+                got.extend(head(&decoder.extend(&mut parts).unwrap()[1]));
+            }
+            at += n;
+        }
+        assert_eq!(got.len(), ids.len() * vocab);
+        let off = furthest(&got, &expected);
+        assert!(off < 1e-4, "{name}, with a cache and company: {off}");
+        let mut cache = Cache::new();
+        let alone = Tensor::new(ids.clone(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let hidden = decoder.hidden(&alone, &mut Pass { cache: Some(&mut cache), dropout: None }).unwrap();
+        assert!(furthest(&head(&hidden), &expected) < 1e-4, "{name}, with a cache");
+    }
+}
+
+#[test]
+fn what_is_saved_of_every_family_is_read_back_alike() {
+    let Some(models) = tiny() else { return };
+    for (name, dir) in models {
+        let decoder = hf::load(&dir, DType::F32, &Device::Cpu).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        hf::save(&decoder, copy.path()).unwrap();
+        let again = hf::load(copy.path(), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(again.config(), decoder.config(), "{name}");
+        let ids = ids(&json(&dir.join("expected.json"))["input_ids"]);
+        assert_eq!(logits(&again, &ids), logits(&decoder, &ids), "{name}");
+        let names = |dir: &Path| {
+            let bytes = std::fs::read(dir.join("model.safetensors")).unwrap();
+            let mut names: Vec<String> = safetensors::SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(|n| n.to_string()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(copy.path()), names(&dir), "{name}");
+    }
+}
+
+#[test]
+fn adapters_of_peft_give_their_expected_logits() {
+    let Some(dir) = asset("models/stories260K") else { return };
+    let expected = json(&dir.join("peft/expected.json"));
+    for name in ["lora_qv_r4", "rslora_all_r8"] {
+        let adapter = dir.join("peft").join(name);
+        assert!(peft::is_adapter(&adapter) && !peft::is_adapter(&dir.join("hf")));
+        assert_eq!(peft::base_of(&adapter).unwrap().as_deref(), Some("stories260K/hf"));
+        let prompt = ids(&expected[name]["prompt_ids"]);
+        let wanted = npy(&adapter.join("expected_logits.npy"));
+        let mut decoder = peft::load(&dir.join("hf"), &adapter, DType::F32, &Device::Cpu).unwrap();
+        let off = furthest(&logits(&decoder, &prompt), &wanted);
+        println!("{name}: logits differ by at most {off:e}");
+        assert!(off < 1e-4, "{name}: {off}");
+        assert!(furthest(&logits(&decoder.detached(), &prompt), &wanted) < 1e-4);
+        decoder.merge().unwrap();
+        let off = furthest(&logits(&decoder, &prompt), &wanted);
+        println!("{name}, merged: logits differ by at most {off:e}");
+        assert!(off < 1e-4, "{name}, merged: {off}");
+        // Merged, it is a model like any other.
+        let copy = tempfile::tempdir().unwrap();
+        hf::save(&decoder, copy.path()).unwrap();
+        let saved = hf::load(copy.path(), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(logits(&saved, &prompt), logits(&decoder, &prompt));
     }
 }
 

@@ -1,17 +1,18 @@
-//! Finds and loads models by name (a run, a checkpoint, a model directory), and keeps the last ones used.
+//! Finds and loads models by name (a run, a checkpoint, a model directory, an adapter), and keeps the last ones used.
 //! Deliberately not here: the model that is training; it answers by itself, at its safepoints.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 use super::jobs::Fault;
 use super::lock;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::decoder::Decoder;
-use crate::model::{gguf, hf};
+use crate::model::hf::{self, peft};
+use crate::model::gguf;
 use crate::report::Monitor;
 use crate::run::directory::{self, RunDir};
 use crate::sample::generator::{AskFault, Completion, Generator, Local, Piece, Question, Request, Score};
@@ -63,11 +64,11 @@ pub struct Models {
     kept: Mutex<Vec<(Key, Arc<Loaded>)>>,
 }
 
-/// A directory's model as it is now: a rewritten file is another model.
+/// A model as it is now: a rewritten file is another model.
 #[derive(Clone, PartialEq)]
 struct Key {
-    dir: PathBuf,
-    modified: Option<SystemTime>,
+    /// The model's directory, and its adapter's.
+    parts: Vec<(PathBuf, Option<SystemTime>)>,
     device: String,
 }
 
@@ -79,10 +80,13 @@ impl Models {
 
     /// The model that `name` means in this project, on this device.
     pub fn get(&self, project: &Path, name: &str, device: &Device) -> Result<Arc<Loaded>, Fault> {
-        let dir = resolve(project, name)?;
-        let modified =
-            std::fs::metadata(dir.join("model.safetensors")).or_else(|_| std::fs::metadata(&dir)).and_then(|m| m.modified()).ok();
-        let key = Key { dir: dir.clone(), modified, device: format!("{:?}", device.location()) };
+        let named = Named::find(project, name)?;
+        let modified = |dir: &Path| {
+            let weights = if peft::is_adapter(dir) { peft::weights_path(dir) } else { dir.join("model.safetensors") };
+            std::fs::metadata(weights).or_else(|_| std::fs::metadata(dir)).and_then(|m| m.modified()).ok()
+        };
+        let parts = std::iter::once(&named.dir).chain(&named.adapter).map(|dir| (dir.clone(), modified(dir))).collect();
+        let key = Key { parts, device: format!("{:?}", device.location()) };
         let mut kept = lock(&self.kept);
         if let Some(at) = kept.iter().position(|(k, _)| *k == key) {
             let found = kept.remove(at);
@@ -90,28 +94,75 @@ impl Models {
         } else {
             // The old ones go first: the new one may need their memory.
             kept.truncate(KEPT - 1);
-            let loaded = load(dir, name, device)?;
+            let loaded = load(named, name, device)?;
             kept.insert(0, (key, Arc::new(loaded)));
         }
         Ok(kept[0].1.clone())
     }
 }
 
-fn load(dir: PathBuf, name: &str, device: &Device) -> Result<Loaded, Fault> {
-    let (tokenizer, decoder) = if gguf::is(&dir) {
-        (Tokenizer::load(&dir)?, gguf::load(&dir, device)?)
-    } else {
-        (Tokenizer::load(&dir.join("tokenizer.json"))?, hf::load_frozen(&dir, device)?)
+fn load(named: Named, name: &str, device: &Device) -> Result<Loaded, Fault> {
+    let Named { dir, adapter } = named;
+    // An adapter may bring a tokenizer of its own.
+    let own = adapter.as_ref().map(|adapter| adapter.join("tokenizer.json")).filter(|path| path.is_file());
+    let path = own.unwrap_or_else(|| if gguf::is(&dir) { dir.clone() } else { dir.join("tokenizer.json") });
+    let tokenizer = Tokenizer::load(&path)?;
+    // Whole parameters that an adapter brings want parameters to replace.
+    let whole = adapter.as_deref().map_or(Ok(false), peft::replaces)?;
+    let mut decoder = match (gguf::is(&dir), whole) {
+        (true, false) => gguf::load(&dir, device)?,
+        (true, true) => gguf::open(&dir)?.trainable(DType::F32, device)?,
+        (false, false) => hf::load_frozen(&dir, device)?,
+        (false, true) => hf::load(&dir, DType::F32, device)?,
     };
+    if let Some(adapter) = &adapter {
+        peft::apply(&mut decoder, adapter)?;
+    }
+    let decoder = decoder.detached();
     let (has, knows) = (tokenizer.vocab_size(), decoder.config().vocab);
     if has > knows {
-        let path = dir.join("tokenizer.json");
         return Err(Fault::new(
             format!("{}: the tokenizer has {has} tokens, but the model knows {knows}", path.display()),
             "put the tokenizer.json there that the model was trained with",
         ));
     }
-    Ok(Loaded { decoder, tokenizer, dir, name: name.to_string() })
+    Ok(Loaded { decoder, tokenizer, dir: adapter.unwrap_or(dir), name: name.to_string() })
+}
+
+/// Where a model's parts are.
+struct Named {
+    /// Of the whole model, which is an adapter's base.
+    dir: PathBuf,
+    adapter: Option<PathBuf>,
+}
+
+impl Named {
+    /// A model's own name, an adapter's (whose base is the one that it names), or `BASE+ADAPTER`.
+    fn find(project: &Path, name: &str) -> Result<Self, Fault> {
+        let whole = resolve(project, name);
+        let dir = match (whole, name.rsplit_once('+')) {
+            (Err(_), Some((base, adapter))) if resolve(project, adapter).is_ok_and(|dir| peft::is_adapter(&dir)) => {
+                return Ok(Self { dir: resolve(project, base)?, adapter: Some(resolve(project, adapter)?) });
+            }
+            (whole, _) => whole?,
+        };
+        if !peft::is_adapter(&dir) {
+            return Ok(Self { dir, adapter: None });
+        }
+        let Some(base) = peft::base_of(&dir)? else {
+            let text = format!("{}: the adapter does not name its base model", crate::text::visible(&dir.display().to_string(), false));
+            return Err(Fault::new(text, "name both: BASE+ADAPTER"));
+        };
+        // As a name of its own, or by a path that begins at the adapter or at a directory above it.
+        let beside = || dir.ancestors().take(5).map(|above| above.join(&base)).find(|path| path.join("config.json").is_file());
+        let found = resolve(project, &base).ok().filter(|path| !peft::is_adapter(path)).or_else(beside);
+        let shown = |text: &str| crate::text::visible(text, false).into_owned();
+        let missing = || {
+            let text = format!("{}: its base model {} is not here", shown(&dir.display().to_string()), shown(&base));
+            Fault::new(text, "pull it, or name where it is: BASE+ADAPTER")
+        };
+        Ok(Self { dir: found.ok_or_else(missing)?, adapter: Some(dir) })
+    }
 }
 
 /// The directory that holds the model: of a run, its newest whole checkpoint.

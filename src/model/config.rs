@@ -1,42 +1,15 @@
 //! The shape of a decoder: what a recipe or a model directory says of it, checked, and what follows from it.
 //! Deliberately not here: the JSON of a model directory (`hf::config`) and the list of parameters (`params`).
 
+use super::arch::{Arch, Experts, HeadNorm, Places, Qkv};
+pub use super::family::Family;
+use super::positions::Rope;
 use super::{ModelError, params};
 use crate::recipe::ModelSection;
 
-/// Whose architecture and tensor names a model has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// RMSNorm, rotary positions, grouped-query attention, SwiGLU.
-    Llama,
-    /// Llama with RMSNorm on every head of queries and keys, and a head_dim of its own.
-    Qwen3,
-    /// LayerNorm, learned positions, GELU, biases.
-    Gpt2,
-}
-
-impl Family {
-    pub const ALL: [Family; 3] = [Family::Llama, Family::Qwen3, Family::Gpt2];
-
-    /// As recipes and `config.json` (`model_type`) write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::Llama => "llama",
-            Family::Qwen3 => "qwen3",
-            Family::Gpt2 => "gpt2",
-        }
-    }
-    /// The family of a name; none where there is no such family.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|f| f.name() == name)
-    }
-    /// Whether positions are rotations of queries and keys (and not a learned table).
-    pub fn rotary(self) -> bool {
-        self != Family::Gpt2
-    }
-}
-
 /// The shape of a decoder, independent of the family's names for it.
+///
+/// `ffn` is the width of a layer without experts; those have their own (`Experts::ffn`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub family: Family,
@@ -50,7 +23,8 @@ pub struct Config {
     pub context: usize,
     pub tied: bool,
     pub norm_eps: f64,
-    pub rope_theta: f64,
+    /// How the parts are built and follow each other.
+    pub arch: Arch,
     /// While training alone; not a property of a saved model. Applies to the embedding and to what each half of a
     /// block adds to the residual stream.
     pub dropout: f64,
@@ -67,14 +41,15 @@ const LONGEST: usize = 1 << 28;
 impl Config {
     /// Checks that heads divide the width, and the like; the message names the key.
     pub fn from_recipe(section: &ModelSection, vocab: usize, eos: Option<u32>) -> Result<Self, ModelError> {
+        let known = || Family::NEW.map(Family::name).join(", ");
         let Some(family) = Family::from_name(&section.family) else {
-            let known: Vec<_> = Family::ALL.iter().map(|f| f.name()).collect();
-            return Err(ModelError::Config(format!(
-                "model.family = {:?}: there is no such family; choose one of {}",
-                section.family,
-                known.join(", ")
-            )));
+            let text = format!("model.family = {:?}: there is no such family; choose one of {}", section.family, known());
+            return Err(ModelError::Config(text));
         };
+        if !Family::NEW.contains(&family) {
+            let text = format!("model.family = {:?} is opened and not begun anew; name a model in model.init, or choose one of {}", section.family, known());
+            return Err(ModelError::Config(text));
+        }
         let (width, heads) = (section.width, section.heads);
         if heads == 0 {
             return Err(ModelError::Config("model.heads = 0: a model has at least one head".into()));
@@ -111,7 +86,7 @@ impl Config {
             context: section.context,
             tied: section.tied.unwrap_or(family == Family::Gpt2),
             norm_eps: section.norm_eps,
-            rope_theta: section.rope_theta,
+            arch: fresh(family, Rope::new(section.rope_theta, head_dim)),
             dropout: section.dropout,
             init_std: section.init_std,
             bos: None,
@@ -145,14 +120,15 @@ impl Config {
         if self.family == Family::Gpt2 && self.kv_heads != self.heads {
             return fail(format!("kv_heads = {}: gpt2 has as many as heads; leave the key out or use family \"llama\"", self.kv_heads));
         }
-        if self.family.rotary() && !self.head_dim.is_multiple_of(2) {
+        if self.arch.ropes.iter().any(|rope| !rope.dims.is_multiple_of(2)) {
             return fail(format!("head_dim = {}: rotary positions turn pairs of numbers; choose an even head_dim", self.head_dim));
         }
+        self.check_arch(&fail)?;
         if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
             return fail(format!("norm_eps = {} is out of range; choose a small positive number, such as 1e-5", self.norm_eps));
         }
-        if self.family.rotary() && !(self.rope_theta >= 1.0 && self.rope_theta.is_finite()) {
-            return fail(format!("rope_theta = {} is out of range; choose 1 or more, such as 10000", self.rope_theta));
+        if let Some(rope) = self.arch.ropes.iter().find(|rope| !(rope.theta >= 1.0 && rope.theta.is_finite())) {
+            return fail(format!("rope_theta = {} is out of range; choose 1 or more, such as 10000", rope.theta));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return fail(format!("dropout = {} is out of range; choose 0 or more and less than 1", self.dropout));
@@ -163,9 +139,50 @@ impl Config {
         Ok(())
     }
 
+    /// What of the description does not go together.
+    fn check_arch(&self, fail: &dyn Fn(String) -> Result<(), ModelError>) -> Result<(), ModelError> {
+        let arch = &self.arch;
+        if arch.ropes.iter().any(|rope| rope.dims < 2 || rope.dims > self.head_dim) {
+            return fail(format!("head_dim = {}: rotary positions turn at least two of its numbers and at most all", self.head_dim));
+        }
+        if !arch.learned_positions && (0..self.layers.min(arch.layers.len().max(1))).any(|i| arch.layer(i).rope.is_some_and(|r| r >= arch.ropes.len())) {
+            return fail("layers: one asks for rotary positions that are not described".into());
+        }
+        if !arch.layers.is_empty() && arch.layers.len() != self.layers {
+            return fail(format!("layers = {}, and {} of them are described", self.layers, arch.layers.len()));
+        }
+        if arch.layers.iter().any(|layer| layer.window == Some(0)) {
+            return fail("sliding_window = 0: a token sees itself at least".into());
+        }
+        if let Some(Experts { count, per_token, ffn, .. }) = &arch.experts
+            && (*count == 0 || *per_token == 0 || per_token > count || *count > LARGEST || *ffn == 0 || *ffn > LARGEST)
+        {
+            return fail(format!("{per_token} of {count} experts, {ffn} wide, are out of range; a token needs one at least"));
+        }
+        if arch.qkv == Qkv::Interleaved && self.kv_heads != self.heads {
+            return fail(format!("kv_heads = {}: packed heads have as many as heads", self.kv_heads));
+        }
+        if arch.places == Places::Shared && !arch.parallel {
+            return fail("one norm for both halves wants them side by side".into());
+        }
+        if arch.head_norm != HeadNorm::None && arch.qkv != Qkv::Apart {
+            return fail("norms of queries and keys want their weights apart".into());
+        }
+        for (name, value) in [("soft cap", arch.attention_cap), ("soft cap", arch.logit_cap), ("scale", arch.attention_scale), ("scale", arch.embedding_scale)] {
+            if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
+                return fail(format!("a {name} of {value} is out of range; it is a positive number"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether weights of products are stored (in, out).
     pub fn transposed(&self) -> bool {
-        self.family == Family::Gpt2
+        self.arch.transposed
+    }
+    /// Base of the (first) rotary positions.
+    pub fn rope_theta(&self) -> f64 {
+        self.arch.ropes.first().map_or(10_000.0, |rope| rope.theta)
     }
     /// Width of all query heads together.
     pub fn q_width(&self) -> usize {
@@ -187,6 +204,15 @@ impl Config {
     pub fn flops_per_token(&self) -> f64 {
         let products = params::matrix_weights(self) as f64;
         6.0 * products + 6.0 * (self.layers * self.context) as f64 * self.q_width() as f64
+    }
+}
+
+/// How a new model of a family is built.
+fn fresh(family: Family, rope: Rope) -> Arch {
+    match family {
+        Family::Gpt2 => Arch::gpt2(),
+        Family::Qwen3 => Arch { head_norm: HeadNorm::Each, ..Arch::llama(rope) },
+        _ => Arch::llama(rope),
     }
 }
 

@@ -1,15 +1,18 @@
 //! The decoder of all families: embedding, blocks of attention and feed-forward, the last norm, the head.
-//! Deliberately not here: numbers' loops (`ops`), names and shapes (`params`), files (`hf`).
+//! Deliberately not here: a block's weights (`block`), numbers' loops (`ops`), names and shapes (`params`), files (`hf`).
 
+use super::block::{Fed, Norm, Projections, Weights};
 pub use super::cache::Cache;
-use super::config::{Config, Family};
-use super::linear::Linear;
-use super::ops::{self, Graph, OpTimes, Tapes};
+use super::config::Config;
+use super::linear::{Linear, Low};
+use super::ops::{self, Form, Graph, OpTimes, Readout, Tapes};
 use super::params::{self, Param};
+use super::positions::Angles;
 use super::weight::Weight;
 use super::{ModelError, memory};
 use crate::rng::Stream;
 use candle_core::{DType, Device, Result as CandleResult, Tensor, backprop::GradStore};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The configurable decoder.
@@ -37,58 +40,18 @@ pub struct Pass<'a> {
     pub dropout: Option<&'a mut Stream>,
 }
 
-#[derive(Clone)]
-struct Weights {
-    /// (vocab, width).
-    tokens: Weight,
-    /// (context, width), of gpt2.
-    positions: Option<Weight>,
-    blocks: Vec<Block>,
-    norm: Norm,
-    /// (vocab, width); the embedding where the head is tied.
-    head: Weight,
+/// A pass over one batch of equally long rows, or over new tokens of several sequences side by side.
+struct Run<'a> {
+    /// Each sequence's cache and how many tokens are its; none where there is no cache.
+    caches: Vec<(&'a mut Cache, usize)>,
+    dropout: Option<&'a mut Stream>,
 }
 
-#[derive(Clone)]
-struct Block {
-    norm1: Norm,
-    attention: Projections,
-    output: Linear,
-    norm2: Norm,
-    ffn: Ffn,
-}
-
-#[derive(Clone)]
-enum Projections {
-    Apart {
-        q: Linear,
-        k: Linear,
-        v: Linear,
-        /// Of qwen3: (head_dim) each.
-        norms: Option<(Tensor, Tensor)>,
-    },
-    /// One product for queries, keys and values side by side.
-    Packed(Linear),
-}
-
-#[derive(Clone)]
-enum Ffn {
-    SwiGlu { gate: Linear, up: Linear, down: Linear },
-    Gelu { up: Linear, down: Linear },
-}
-
-#[derive(Clone)]
-struct Norm {
-    weight: Tensor,
-    /// With a bias it is LayerNorm, without RMSNorm.
-    bias: Option<Tensor>,
-}
-
-/// Angles of the positions of one pass: (time, head_dim / 2) each.
-#[derive(Clone)]
-struct Angles {
-    cos: Tensor,
-    sin: Tensor,
+impl Run<'_> {
+    /// The first position of each sequence's tokens, and how many they are.
+    fn spans(&self, time: usize) -> Vec<(usize, usize)> {
+        if self.caches.is_empty() { vec![(0, time)] } else { self.caches.iter().map(|(cache, new)| (cache.len(), *new)).collect() }
+    }
 }
 
 impl Decoder {
@@ -111,13 +74,15 @@ impl Decoder {
             return Err(ModelError::Config("a decoder without parameters; give it at least one layer".into()));
         };
         let (device, dtype) = (first.var.device().clone(), first.var.dtype());
-        let weights = Weights::new(&config, params.iter().map(|p| p.var.as_tensor().clone().into()).collect())?;
+        let named = params.iter().map(|p| (p.name.clone(), p.var.as_tensor().clone().into()));
+        let weights = Weights::new(&config, named)?;
         Ok(Self { config, params, weights, device, dtype, bf16: false, composed: false, recompute: false, tapes: None })
     }
 
     /// A decoder for inference alone, of weights that stand in the order of `params::specs`: it has no parameters.
     pub(super) fn from_weights(config: Config, weights: Vec<Weight>, device: &Device) -> Result<Self, ModelError> {
-        let weights = Weights::new(&config, weights)?;
+        let named = params::specs(&config).into_iter().map(|spec| spec.name).zip(weights);
+        let weights = Weights::new(&config, named)?;
         let (device, dtype) = (device.clone(), DType::F32);
         Ok(Self { config, params: Vec::new(), weights, device, dtype, bf16: false, composed: false, recompute: false, tapes: None })
     }
@@ -162,32 +127,67 @@ impl Decoder {
     ///
     /// With a cache, `ids` are the tokens after those that it holds, and it holds them too afterwards.
     pub fn hidden(&self, ids: &Tensor, pass: &mut Pass) -> Result<Tensor, ModelError> {
-        if pass.cache.is_some() && self.weights.head.as_tensor().is_none() {
-            return ops::Team::during(|team| self.hidden_by(Some(team), ids, pass));
-        }
-        self.hidden_by(None, ids, pass)
+        let time = ids.dim(1)?;
+        let caches = pass.cache.as_deref_mut().map(|cache| (cache, time)).into_iter().collect();
+        self.run(ids, &mut Run { caches, dropout: pass.dropout.as_deref_mut() })
     }
-    fn hidden_by(&self, team: Option<&Arc<ops::Team>>, ids: &Tensor, pass: &mut Pass) -> Result<Tensor, ModelError> {
-        let (_, time) = ids.dims2()?;
-        let start = pass.cache.as_ref().map_or(0, |c| c.len());
-        self.check_ids(ids, start, time)?;
+
+    /// New tokens of many sequences in one go, each with a cache of its own, of which each knows as much as it likes:
+    /// the hidden states (1, tokens, width) of each part after the final norm, without a graph. All products of weights
+    /// are done once for all of them, nothing is padded, and each cache holds its tokens too afterwards.
+    ///
+    /// What comes of a part does not depend on what stands in the others, but the products of a processor may round
+    /// differently for another number of tokens in all.
+    pub fn extend(&self, parts: &mut [(&mut Cache, &[u32])]) -> Result<Vec<Tensor>, ModelError> {
+        let ids: Vec<u32> = parts.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
+        if parts.iter().any(|(_, ids)| ids.is_empty()) {
+            return Err(ModelError::Config("a sequence without new tokens; leave it out of the batch".into()));
+        }
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lengths: Vec<usize> = parts.iter().map(|(_, ids)| ids.len()).collect();
+        let ids = Tensor::from_vec(ids, (1, lengths.iter().sum::<usize>()), &self.device)?;
+        let caches = parts.iter_mut().map(|(cache, ids)| (&mut **cache, ids.len())).collect();
+        let hidden = self.run(&ids, &mut Run { caches, dropout: None })?;
+        let mut from = 0;
+        let part = |n: &usize| {
+            from += n;
+            Ok(hidden.narrow(1, from - n, *n)?)
+        };
+        lengths.iter().map(part).collect()
+    }
+
+    fn run(&self, ids: &Tensor, run: &mut Run) -> Result<Tensor, ModelError> {
+        if !run.caches.is_empty() && self.weights.head.as_tensor().is_none() {
+            return ops::Team::during(|team| self.run_by(Some(team), ids, run));
+        }
+        self.run_by(None, ids, run)
+    }
+    fn run_by(&self, team: Option<&Arc<ops::Team>>, ids: &Tensor, run: &mut Run) -> Result<Tensor, ModelError> {
+        let spans = run.spans(ids.dim(1)?);
+        self.check_ids(ids, &spans)?;
         // With a cache the keys of earlier tokens have no graph, so that gradients would be wrong: there are none.
-        let graph = self.graph(pass.cache.is_some()).with_team(team);
-        let mut x = self.embed(&graph, ids, start)?;
-        x = self.drop(&graph, x, pass)?;
-        let angles = if self.config.family.rotary() { Some(self.angles(start, time)?) } else { None };
-        let again = (self.recompute && pass.cache.is_none()).then(|| Arc::new(self.twin(None)));
+        let cached = !run.caches.is_empty();
+        let graph = self.graph(cached).with_team(team);
+        for (cache, new) in &mut run.caches {
+            cache.begin(*new, &self.device)?;
+        }
+        let mut x = self.embed(&graph, ids, &spans)?;
+        x = self.drop(&graph, x, run)?;
+        let angles = self.angles(&spans)?;
+        let again = (self.recompute && !cached).then(|| Arc::new(self.twin(None)));
         for i in 0..self.weights.blocks.len() {
             x = match &again {
-                Some(twin) => self.block_again(&graph, twin, i, x, angles.as_ref(), pass)?,
-                None => self.block(&graph, i, x, angles.as_ref(), pass)?,
+                Some(twin) => self.block_again(&graph, twin, i, x, &angles, run)?,
+                None => self.block(&graph, i, x, &angles, run)?,
             };
         }
-        if let Some(cache) = pass.cache.as_deref_mut() {
-            cache.advance(time);
+        for (cache, new) in &mut run.caches {
+            cache.advance(*new);
         }
-        let hidden = self.weights.norm.forward(&graph, &x, &self.config)?;
-        if pass.cache.is_some() {
+        let hidden = self.weights.norm.forward(&graph, &x, self.config.norm_eps)?;
+        if cached {
             return Ok(hidden.detach());
         }
         Ok(graph.finish(hidden)?)
@@ -196,13 +196,13 @@ impl Decoder {
     /// The embedding of a token: (width).
     pub fn vector_of(&self, id: u32) -> Result<Vec<f32>, ModelError> {
         let ids = Tensor::new(&[[id]], &self.device)?;
-        self.check_ids(&ids, 0, 1)?;
+        self.check_ids(&ids, &[(0, 1)])?;
         Ok(self.weights.tokens.embedding(&self.graph(true), &ids)?.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
     }
     /// The types of the weights' numbers, the commonest first: `Q4_1, Q8_0`.
     pub fn weights_in_words(&self) -> String {
         let mut bytes: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
-        for weight in self.weights.all() {
+        for weight in self.weights.all(&self.config) {
             let (name, size) = weight.in_words();
             *bytes.entry(name).or_default() += size;
         }
@@ -214,9 +214,10 @@ impl Decoder {
     /// (…, width) → (…, vocab).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
         let graph = self.graph(false);
-        let head = Linear { weight: self.weights.head.clone(), bias: None, transposed: false };
+        let head = Linear::new(self.weights.head.clone(), self.weights.head_bias.clone(), false);
         let logits = head.forward(&graph, &self.for_products(hidden)?)?;
-        Ok(graph.finish(logits)?.to_dtype(hidden.dtype())?)
+        let logits = graph.finish(logits)?.to_dtype(hidden.dtype())?;
+        Ok(self.config.arch.logit_cap.map_or(Ok(logits.clone()), |cap| ops::composed::soft_cap(&logits, cap))?)
     }
 
     /// Σ weight · −log p(target) over all places: a scalar. hidden (batch, time, width), targets (batch, time)
@@ -233,7 +234,9 @@ impl Decoder {
             )));
         }
         let hidden = self.for_products(&hidden.reshape((batch * time, width))?)?;
-        Ok(ops::cross_entropy(self.graph(false), &hidden, &self.weights.head.tensor()?, &targets.flatten_all()?, &weights.flatten_all()?)?)
+        let (head, head_bias) = (self.weights.head.tensor()?, &self.weights.head_bias);
+        let readout = Readout { head: &head, bias: head_bias.as_ref(), cap: self.config.arch.logit_cap };
+        Ok(ops::cross_entropy_of(self.graph(false), &hidden, readout, &targets.flatten_all()?, &weights.flatten_all()?)?)
     }
 
     /// The same decoder, weights shared, whose gradients go to `hand`: see `hand_gradients`.
@@ -266,15 +269,55 @@ impl Decoder {
         Ok(())
     }
 
-    /// The gradient of a loss for every parameter, in their order.
+    /// The gradient of a loss for every parameter, in their order; zeros for experts that no token reached.
     ///
     /// # Errors
-    /// A parameter that the loss does not depend on by ops that have a backward pass.
+    /// Another parameter that the loss does not depend on by ops that have a backward pass.
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>, ModelError> {
         let mut grads = backward(loss)?;
-        let take =
-            |param: &Param| grads.remove(param.var.as_tensor()).map(|g| g.detach()).ok_or_else(|| ModelError::no_gradient(&param.name));
+        let take = |param: &Param| grads.remove(param.var.as_tensor()).map_or_else(|| param.absent(), |g| Ok(g.detach()));
         self.params.iter().map(take).collect()
+    }
+
+    /// Lays changes of low rank on linear layers, by the names of their modules without the end `.weight`.
+    ///
+    /// # Errors
+    /// A name that no linear layer has, or a change of another shape.
+    pub fn adapt(&mut self, mut changes: HashMap<String, Low>) -> Result<(), ModelError> {
+        for (i, block) in self.weights.blocks.iter_mut().enumerate() {
+            let prefix = params::layer_prefix(&self.config, i);
+            for (name, linear) in block.linears_mut(&self.config) {
+                let Some(low) = changes.remove(&format!("{prefix}{name}")) else { continue };
+                let (inputs, outputs) = linear.sizes()?;
+                let rank = low.a.dim(0)?;
+                if low.a.dims() != [rank, inputs] || low.b.dims() != [outputs, rank] {
+                    let text = format!("the adapter of {prefix}{name} is {:?} and {:?} for a layer of {inputs} inputs and {outputs} outputs; use the model that it was trained on", low.a.dims(), low.b.dims());
+                    return Err(ModelError::Config(text));
+                }
+                linear.set_adapter(Some(low));
+            }
+        }
+        match changes.keys().min() {
+            Some(name) => Err(ModelError::Config(format!("no linear layer is called {name}; use the adapter with the model that it was trained on"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes adapters a part of the weights, which are rounded to their type once.
+    pub fn merge(&mut self) -> Result<(), ModelError> {
+        for (i, block) in self.weights.blocks.iter_mut().enumerate() {
+            let prefix = params::layer_prefix(&self.config, i);
+            for (name, linear) in block.linears_mut(&self.config) {
+                let Some(merged) = linear.merged()? else { continue };
+                let name = format!("{prefix}{name}.weight");
+                let Some(param) = self.params.iter().find(|param| param.name == name) else {
+                    return Err(ModelError::Config(format!("there is no {name} to merge an adapter into; keep the adapter apart")));
+                };
+                param.var.set(&merged)?;
+                linear.set_adapter(None);
+            }
+        }
+        Ok(())
     }
 
     /// The same weights without a graph: for generation and evaluation. Shares storage, so it sees in-place updates.
@@ -282,7 +325,7 @@ impl Decoder {
         Decoder {
             config: self.config.clone(),
             params: self.params.clone(),
-            weights: self.weights.detached(),
+            weights: self.weights.detached(&self.config),
             device: self.device.clone(),
             dtype: self.dtype,
             bf16: self.bf16,
@@ -312,10 +355,12 @@ impl Decoder {
         if self.bf16 && !self.in_products_alone() { x.to_dtype(DType::BF16) } else { Ok(x.clone()) }
     }
 
-    fn check_ids(&self, ids: &Tensor, start: usize, time: usize) -> Result<(), ModelError> {
+    fn check_ids(&self, ids: &Tensor, spans: &[(usize, usize)]) -> Result<(), ModelError> {
         let (vocab, context) = (self.config.vocab, self.config.context);
-        if self.config.family == Family::Gpt2 && start + time > context {
-            let text = format!("{} tokens do not fit into gpt2's context of {context}; shorten the text", start + time);
+        let longest = spans.iter().map(|(start, new)| start + new).max().unwrap_or(0);
+        if self.config.arch.learned_positions && longest > context {
+            let name = self.config.family.name();
+            let text = format!("{longest} tokens do not fit into {name}'s context of {context}; shorten the text");
             return Err(ModelError::Config(text));
         }
         // On other devices a look at the ids would wait for everything before; their kernels check for themselves.
@@ -330,37 +375,67 @@ impl Decoder {
         Ok(())
     }
 
-    fn embed(&self, graph: &Graph, ids: &Tensor, start: usize) -> CandleResult<Tensor> {
+    fn embed(&self, graph: &Graph, ids: &Tensor, spans: &[(usize, usize)]) -> CandleResult<Tensor> {
         let x = self.weights.tokens.embedding(graph, ids)?;
+        let x = match self.config.arch.embedding_scale {
+            Some(scale) => ops::affine(graph, &x, scale, 0.0)?,
+            None => x,
+        };
         let Some(table) = &self.weights.positions else { return Ok(x) };
         let (batch, time) = ids.dims2()?;
-        let places: Vec<u32> = (0..batch).flat_map(|_| (start..start + time).map(|p| p as u32)).collect();
+        let positions = || spans.iter().flat_map(|(start, new)| *start..start + new);
+        let places: Vec<u32> = (0..batch).flat_map(|_| positions().map(|p| p as u32)).collect();
         let places = Tensor::from_vec(places, (batch, time), ids.device())?;
         ops::add(graph, &x, &table.embedding(graph, &places)?)
     }
 
-    fn angles(&self, start: usize, time: usize) -> CandleResult<Angles> {
-        let d = self.config.head_dim;
-        let angles: Vec<f64> = (start..start + time)
-            .flat_map(|p| (0..d / 2).map(move |i| (p, i)))
-            .map(|(p, i)| p as f64 * self.config.rope_theta.powf(-2.0 * i as f64 / d as f64))
-            .collect();
-        let table = |f: fn(f64) -> f64| {
-            let values: Vec<f64> = angles.iter().map(|&a| f(a)).collect();
-            Tensor::from_vec(values, (time, d / 2), &Device::Cpu)?.to_dtype(self.dtype)?.to_device(&self.device)
-        };
-        Ok(Angles { cos: table(f64::cos)?, sin: table(f64::sin)? })
+    /// Of each rotation that layers choose from.
+    fn angles(&self, spans: &[(usize, usize)]) -> CandleResult<Vec<Angles>> {
+        self.config.arch.ropes.iter().map(|rope| rope.angles(spans, self.dtype, &self.device)).collect()
     }
 
     /// One block: (batch, time, width) → the same shape.
-    fn block(&self, graph: &Graph, i: usize, x: Tensor, angles: Option<&Angles>, pass: &mut Pass) -> CandleResult<Tensor> {
-        let block = &self.weights.blocks[i];
-        let h = self.for_products(&block.norm1.forward(graph, &x, &self.config)?)?;
-        let y = self.attend(graph, block, &h, angles, i, pass)?;
-        let x = self.onto(graph, &block.output, &y, x, pass)?;
-        let h = self.for_products(&block.norm2.forward(graph, &x, &self.config)?)?;
-        let (y, down) = block.ffn.inner(graph, &h)?;
-        self.onto(graph, down, &y, x, pass)
+    fn block(&self, graph: &Graph, i: usize, x: Tensor, angles: &[Angles], run: &mut Run) -> CandleResult<Tensor> {
+        let (block, parallel) = (&self.weights.blocks[i], self.config.arch.parallel);
+        let before = parallel.then(|| x.clone());
+        let first = self.normed(graph, block.norm1.as_ref(), &x)?;
+        let y = self.attend(graph, i, &first, angles, run)?;
+        let x = self.half(graph, &block.output, block.after1.as_ref(), &y, x, run)?;
+        // What the second half works on: what came out of the first, or, side by side, what came in.
+        let h = match (&block.norm2, &before) {
+            (Some(norm), Some(before)) => self.normed(graph, Some(norm), before)?,
+            (None, Some(_)) => first,
+            (norm, None) => self.normed(graph, norm.as_ref(), &x)?,
+        };
+        match block.ffn.forward(graph, &h, &self.config)? {
+            Fed::Before(y, down) => self.half(graph, down, block.after2.as_ref(), &y, x, run),
+            Fed::Done(y) => self.onto_normed(graph, block.after2.as_ref(), y, &x, run),
+        }
+    }
+
+    /// The norm of x, if there is one, as products want it.
+    fn normed(&self, graph: &Graph, norm: Option<&Norm>, x: &Tensor) -> CandleResult<Tensor> {
+        match norm {
+            Some(norm) => self.for_products(&norm.forward(graph, x, self.config.norm_eps)?),
+            None => self.for_products(x),
+        }
+    }
+
+    /// x + a projection of y, normed where there is a norm after it.
+    fn half(&self, graph: &Graph, linear: &Linear, after: Option<&Norm>, y: &Tensor, x: Tensor, run: &mut Run) -> CandleResult<Tensor> {
+        if after.is_none() && (run.dropout.is_none() || self.config.dropout == 0.0) {
+            return linear.forward_onto(graph, y, &x);
+        }
+        self.onto_normed(graph, after, linear.forward(graph, y)?, &x, run)
+    }
+    /// x + y, of which dropout takes its share.
+    fn onto_normed(&self, graph: &Graph, after: Option<&Norm>, y: Tensor, x: &Tensor, run: &mut Run) -> CandleResult<Tensor> {
+        let y = match after {
+            Some(norm) => norm.forward(graph, &y, self.config.norm_eps)?,
+            None => y,
+        };
+        let y = self.drop(graph, y, run)?;
+        ops::add(graph, x, &y)
     }
 
     /// As `block`, of which only the argument is kept for the backward pass; `twin` is this decoder once more.
@@ -370,76 +445,79 @@ impl Decoder {
         twin: &Arc<Decoder>,
         i: usize,
         x: Tensor,
-        angles: Option<&Angles>,
-        pass: &mut Pass,
+        angles: &[Angles],
+        run: &mut Run,
     ) -> CandleResult<Tensor> {
         // Both times the same masks.
-        let masks = pass.dropout.as_deref_mut().map(|stream| Stream::new(stream.next_u64(), "dropout of a block"));
-        let (twin, angles) = (twin.clone(), angles.cloned());
+        let masks = run.dropout.as_deref_mut().map(|stream| Stream::new(stream.next_u64(), "dropout of a block"));
+        let (twin, angles) = (twin.clone(), angles.to_vec());
         let part = move |graph: &Graph, x: &Tensor| {
             let mut masks = masks.clone();
-            let mut pass = Pass { dropout: masks.as_mut(), ..Pass::default() };
-            twin.block(graph, i, x.clone(), angles.as_ref(), &mut pass)
+            let mut run = Run { caches: Vec::new(), dropout: masks.as_mut() };
+            twin.block(graph, i, x.clone(), &angles, &mut run)
         };
-        ops::again(graph, &x, self.weights.blocks[i].tensors(), part)
+        ops::again(graph, &x, self.weights.blocks[i].tensors(&self.config), part)
     }
 
     /// (batch, time, width) → (batch, time, heads · head_dim), before the output projection.
-    fn attend(
-        &self,
-        graph: &Graph,
-        block: &Block,
-        h: &Tensor,
-        angles: Option<&Angles>,
-        layer: usize,
-        pass: &mut Pass,
-    ) -> CandleResult<Tensor> {
-        let c = &self.config;
+    fn attend(&self, graph: &Graph, i: usize, h: &Tensor, angles: &[Angles], run: &mut Run) -> CandleResult<Tensor> {
+        let (c, block) = (&self.config, &self.weights.blocks[i]);
+        let layer = c.arch.layer(i);
+        let rope = layer.rope.and_then(|rope| angles.get(rope));
+        let form = Form {
+            window: layer.window,
+            scale: c.arch.attention_scale,
+            cap: c.arch.attention_cap,
+            ..Form::new(c.heads, c.kv_heads)
+        };
+        let (q_width, kv_width, d) = (c.q_width(), c.kv_width(), c.head_dim);
         let (mut q, mut k, v) = match &block.attention {
+            Projections::Apart { q, k, v } => Linear::forward_all([q, k, v], graph, h)?.into(),
             Projections::Packed(qkv) => {
                 let qkv = qkv.forward(graph, h)?;
-                if pass.cache.is_none() {
-                    return ops::attention_packed(graph, &qkv, c.heads);
+                let alike = rope.is_none() && c.kv_heads == c.heads;
+                if alike && run.caches.is_empty() {
+                    return ops::attention_packed(graph, &qkv, form);
                 }
-                let part = |i| qkv.narrow(2, i * c.width, c.width);
+                // Nothing wants a gradient where there are caches, and views are enough where nothing is rotated.
+                let part = |from, n| match alike {
+                    true => qkv.narrow(2, from, n),
+                    false => ops::columns(graph, &qkv, from, n),
+                };
+                (part(0, q_width)?, part(q_width, kv_width)?, part(q_width + kv_width, kv_width)?)
+            }
+            Projections::Interleaved(qkv) => {
+                let qkv = qkv.forward(graph, h)?;
+                let (batch, time, _) = qkv.dims3()?;
+                let heads = ops::reshape(graph, &qkv, &[batch, time, c.heads, 3 * d])?;
+                let part = |i| ops::reshape(graph, &ops::columns(graph, &heads, i * d, d)?, &[batch, time, q_width]);
                 (part(0)?, part(1)?, part(2)?)
             }
-            Projections::Apart { q, k, v, .. } => Linear::forward_all([q, k, v], graph, h)?.into(),
         };
-        if let Projections::Apart { norms: Some((q_norm, k_norm)), .. } = &block.attention {
-            q = self.norm_heads(graph, &q, q_norm)?;
-            k = self.norm_heads(graph, &k, k_norm)?;
+        if let Some((q_norm, k_norm)) = &block.head_norms {
+            q = q_norm.forward(graph, &q, d, c.norm_eps)?;
+            k = k_norm.forward(graph, &k, d, c.norm_eps)?;
         }
-        if let Some(a) = angles {
-            q = ops::rope(graph, &q, &a.cos, &a.sin)?;
-            k = ops::rope(graph, &k, &a.cos, &a.sin)?;
+        if let Some(a) = rope {
+            q = ops::rope_part(graph, &q, &a.cos, &a.sin, d)?;
+            k = ops::rope_part(graph, &k, &a.cos, &a.sin, d)?;
         }
-        let Some(cache) = pass.cache.as_deref_mut() else { return ops::attention(graph, &q, &k, &v, c.heads, c.kv_heads) };
-        let (k, v) = cache.extend(layer, &k, &v)?;
-        ops::attention(graph, &q, &k, &v, c.heads, c.kv_heads)
-    }
-
-    /// RMSNorm of each head: (batch, time, heads · head_dim), weight (head_dim).
-    fn norm_heads(&self, graph: &Graph, x: &Tensor, weight: &Tensor) -> CandleResult<Tensor> {
-        let (batch, time, width) = x.dims3()?;
-        let d = self.config.head_dim;
-        let heads = ops::reshape(graph, x, &[batch, time, width / d, d])?;
-        ops::reshape(graph, &ops::rms_norm(graph, &heads, weight, self.config.norm_eps)?, &[batch, time, width])
-    }
-
-    /// x + a projection of y, of which dropout takes its share.
-    fn onto(&self, graph: &Graph, linear: &Linear, y: &Tensor, x: Tensor, pass: &mut Pass) -> CandleResult<Tensor> {
-        if pass.dropout.is_none() || self.config.dropout == 0.0 {
-            return linear.forward_onto(graph, y, &x);
+        if run.caches.is_empty() {
+            return ops::attention(graph, &q, &k, &v, form);
         }
-        let y = self.drop(graph, linear.forward(graph, y)?, pass)?;
-        ops::add(graph, &x, &y)
+        let mut parts = Vec::with_capacity(run.caches.len());
+        let mut from = 0;
+        for (cache, new) in &mut run.caches {
+            parts.push(cache.extend(i, &k.narrow(1, from, *new)?, &v.narrow(1, from, *new)?)?);
+            from += *new;
+        }
+        ops::attention_cached(graph, &q, &parts, form)
     }
 
     /// Inverted dropout: what stays is divided by the probability to stay.
-    fn drop(&self, graph: &Graph, x: Tensor, pass: &mut Pass) -> CandleResult<Tensor> {
+    fn drop(&self, graph: &Graph, x: Tensor, run: &mut Run) -> CandleResult<Tensor> {
         let p = self.config.dropout;
-        let Some(stream) = pass.dropout.as_deref_mut().filter(|_| p > 0.0) else { return Ok(x) };
+        let Some(stream) = run.dropout.as_deref_mut().filter(|_| p > 0.0) else { return Ok(x) };
         let (kept, scale) = (((1.0 - p) * 65536.0) as u64, (1.0 / (1.0 - p)) as f32);
         let n = x.elem_count();
         let mut mask = Vec::with_capacity(n + 3);
@@ -451,160 +529,6 @@ impl Decoder {
         mask.truncate(n);
         let mask = Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
         ops::mask(graph, &x, &mask)
-    }
-}
-
-impl Norm {
-    fn forward(&self, graph: &Graph, x: &Tensor, config: &Config) -> CandleResult<Tensor> {
-        match &self.bias {
-            Some(bias) => ops::layer_norm(graph, x, &self.weight, bias, config.norm_eps),
-            None => ops::rms_norm(graph, x, &self.weight, config.norm_eps),
-        }
-    }
-}
-
-impl Ffn {
-    /// What the last projection works on, and that projection.
-    fn inner(&self, graph: &Graph, x: &Tensor) -> CandleResult<(Tensor, &Linear)> {
-        Ok(match self {
-            Ffn::SwiGlu { gate, up, down } => {
-                let [gate, up] = Linear::forward_all([gate, up], graph, x)?;
-                (ops::swiglu(graph, &gate, &up)?, down)
-            }
-            Ffn::Gelu { up, down } => (ops::gelu(graph, &up.forward(graph, x)?)?, down),
-        })
-    }
-}
-
-impl Weights {
-    /// Takes the tensors in the order of `params::specs`.
-    fn new(c: &Config, weights: Vec<Weight>) -> Result<Self, ModelError> {
-        let mut rest = weights.into_iter();
-        let mut next =
-            || rest.next().ok_or_else(|| ModelError::Config("parameters are missing; give all that the architecture has".into()));
-        let gpt2 = c.family == Family::Gpt2;
-        let tokens = next()?;
-        let positions = if gpt2 { Some(next()?) } else { None };
-        let mut blocks = Vec::with_capacity(c.layers);
-        for _ in 0..c.layers {
-            blocks.push(if gpt2 { Block::gpt2(&mut next)? } else { Block::rotary(c.family == Family::Qwen3, &mut next)? });
-        }
-        let norm = Norm { weight: next()?.tensor()?, bias: if gpt2 { Some(next()?.tensor()?) } else { None } };
-        let head = if c.tied { tokens.clone() } else { next()? };
-        Ok(Self { tokens, positions, blocks, norm, head })
-    }
-
-    /// The weights of all products and tables.
-    fn all(&self) -> Vec<&Weight> {
-        let mut all = vec![&self.tokens, &self.head];
-        for block in &self.blocks {
-            match &block.attention {
-                Projections::Apart { q, k, v, .. } => all.extend([q, k, v].map(|l| &l.weight)),
-                Projections::Packed(qkv) => all.push(&qkv.weight),
-            }
-            all.push(&block.output.weight);
-            match &block.ffn {
-                Ffn::SwiGlu { gate, up, down } => all.extend([gate, up, down].map(|l| &l.weight)),
-                Ffn::Gelu { up, down } => all.extend([up, down].map(|l| &l.weight)),
-            }
-        }
-        all
-    }
-
-    fn detached(&self) -> Self {
-        let tokens = self.tokens.detached();
-        let positions = self.positions.as_ref().map(Weight::detached);
-        Self {
-            tokens,
-            positions,
-            blocks: self.blocks.iter().map(Block::detached).collect(),
-            norm: self.norm.detached(),
-            head: self.head.detached(),
-        }
-    }
-}
-
-impl Block {
-    fn rotary(head_norms: bool, next: &mut dyn FnMut() -> Result<Weight, ModelError>) -> Result<Self, ModelError> {
-        let linear = |weight| Linear { weight, bias: None, transposed: false };
-        let norm1 = Norm { weight: next()?.tensor()?, bias: None };
-        let (q, k, v) = (linear(next()?), linear(next()?), linear(next()?));
-        let norms = if head_norms { Some((next()?.tensor()?, next()?.tensor()?)) } else { None };
-        Ok(Self {
-            norm1,
-            attention: Projections::Apart { q, k, v, norms },
-            output: linear(next()?),
-            norm2: Norm { weight: next()?.tensor()?, bias: None },
-            ffn: Ffn::SwiGlu { gate: linear(next()?), up: linear(next()?), down: linear(next()?) },
-        })
-    }
-
-    fn gpt2(next: &mut dyn FnMut() -> Result<Weight, ModelError>) -> Result<Self, ModelError> {
-        fn linear(next: &mut dyn FnMut() -> Result<Weight, ModelError>) -> Result<Linear, ModelError> {
-            Ok(Linear { weight: next()?, bias: Some(next()?.tensor()?), transposed: true })
-        }
-        fn norm(next: &mut dyn FnMut() -> Result<Weight, ModelError>) -> Result<Norm, ModelError> {
-            Ok(Norm { weight: next()?.tensor()?, bias: Some(next()?.tensor()?) })
-        }
-        Ok(Self {
-            norm1: norm(next)?,
-            attention: Projections::Packed(linear(next)?),
-            output: linear(next)?,
-            norm2: norm(next)?,
-            ffn: Ffn::Gelu { up: linear(next)?, down: linear(next)? },
-        })
-    }
-}
-
-impl Norm {
-    fn detached(&self) -> Self {
-        Self { weight: self.weight.detach(), bias: self.bias.as_ref().map(Tensor::detach) }
-    }
-}
-
-impl Linear {
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        self.weight.as_tensor().into_iter().chain(&self.bias)
-    }
-}
-
-impl Norm {
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        std::iter::once(&self.weight).chain(&self.bias)
-    }
-}
-
-impl Block {
-    /// All that it computes with.
-    fn tensors(&self) -> Vec<Tensor> {
-        let mut all: Vec<&Tensor> = self.norm1.tensors().collect();
-        match &self.attention {
-            Projections::Packed(qkv) => all.extend(qkv.tensors()),
-            Projections::Apart { q, k, v, norms } => {
-                all.extend([q, k, v].into_iter().flat_map(Linear::tensors));
-                all.extend(norms.iter().flat_map(|(q, k)| [q, k]));
-            }
-        }
-        all.extend(self.output.tensors().chain(self.norm2.tensors()));
-        match &self.ffn {
-            Ffn::SwiGlu { gate, up, down } => all.extend([gate, up, down].into_iter().flat_map(Linear::tensors)),
-            Ffn::Gelu { up, down } => all.extend([up, down].into_iter().flat_map(Linear::tensors)),
-        }
-        all.into_iter().cloned().collect()
-    }
-    fn detached(&self) -> Self {
-        let attention = match &self.attention {
-            Projections::Packed(qkv) => Projections::Packed(qkv.detached()),
-            Projections::Apart { q, k, v, norms } => {
-                let norms = norms.as_ref().map(|(q, k)| (q.detach(), k.detach()));
-                Projections::Apart { q: q.detached(), k: k.detached(), v: v.detached(), norms }
-            }
-        };
-        let ffn = match &self.ffn {
-            Ffn::SwiGlu { gate, up, down } => Ffn::SwiGlu { gate: gate.detached(), up: up.detached(), down: down.detached() },
-            Ffn::Gelu { up, down } => Ffn::Gelu { up: up.detached(), down: down.detached() },
-        };
-        Self { norm1: self.norm1.detached(), attention, output: self.output.detached(), norm2: self.norm2.detached(), ffn }
     }
 }
 

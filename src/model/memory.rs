@@ -2,7 +2,8 @@
 //! Deliberately not here: measuring what is used; that is the training's.
 
 use super::ModelError;
-use super::config::{Config, Family};
+use super::arch::{FfnKind, HeadNorm, Places, Qkv};
+use super::config::Config;
 use candle_core::{DType, Device};
 
 /// What of a training's memory the shape of the model does not say.
@@ -32,17 +33,31 @@ impl Config {
     /// all operations, since nearly each is an argument of the next one.
     pub fn kept_per_token(&self, recompute: bool) -> u64 {
         let (width, q, kv, ffn) = (self.width as u64, self.q_width() as u64, self.kv_width() as u64, self.ffn as u64);
+        let arch = &self.arch;
         // The stream after either half of a block, both norms' results, attention's result and two f64 a head.
         let mut block = 4 * width + q + 4 * self.heads as u64;
-        block += match self.family {
-            Family::Gpt2 => 3 * width + 2 * ffn,
-            // Rotated queries and keys, and values; gate, up and their product.
-            Family::Llama => q + 2 * kv + 3 * ffn,
-            // Queries and keys before their norms too.
-            Family::Qwen3 => 2 * q + 3 * kv + 3 * ffn,
+        if arch.places == Places::Around {
+            block += 2 * width;
+        }
+        // Rotated queries and keys, and values; before their norms, and side by side, too.
+        block += q + 2 * kv;
+        if arch.head_norm != HeadNorm::None {
+            block += q + kv;
+        }
+        if arch.qkv != Qkv::Apart && !arch.learned_positions {
+            block += 2 * q + 3 * kv;
+        }
+        // What the activation is of, and what it gives: gate, up and their product.
+        let gates = if arch.activation == super::arch::Activation::Silu { 3 } else { 4 };
+        block += match (&arch.experts, arch.ffn) {
+            (Some(experts), _) => (experts.per_token as u64).saturating_mul(2 * width + 3 * experts.ffn as u64),
+            (None, FfnKind::Dense) => 2 * ffn,
+            (None, FfnKind::Gated) => gates * ffn,
+            (None, FfnKind::Packed) => (gates + 2) * ffn,
         };
-        // The embedding (gpt2: of tokens and of places, and their sum), and the last norm's result with its copy.
-        let mut rest = if self.family == Family::Gpt2 { 5 * width } else { 3 * width };
+        // The embedding (where positions are learned: of tokens and of places, and their sum), and the last norm's result
+        // with its copy.
+        let mut rest = if arch.learned_positions { 5 * width } else { 3 * width };
         if self.dropout > 0.0 {
             // What is dropped from, the mask and what is left, for both halves of a block and for the embedding.
             block += 6 * width;

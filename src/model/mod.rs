@@ -1,15 +1,19 @@
 //! Floor 1: the decoder, its fused ops, its parameters and its files. Nothing of data, training or screens.
 
 pub mod accelerator;
+pub mod arch;
+mod block;
 mod cache;
 pub mod config;
 pub mod decoder;
+pub mod family;
 pub mod gguf;
 pub mod hf;
 pub mod linear;
 pub mod memory;
 pub mod ops;
 pub mod params;
+pub mod positions;
 pub mod weight;
 
 use std::path::PathBuf;

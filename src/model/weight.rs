@@ -127,7 +127,7 @@ impl Raw<'_> {
     }
     /// As a weight for inference on the processor: packed where it is a matrix, (rows, cols) as products want it.
     pub fn weight(&self, spec: &Spec, rows: usize) -> Result<Weight, ModelError> {
-        if spec.shape.len() == 2 && matches!(spec.kind, Kind::Matrix | Kind::Embedding) && self.less == 0.0 {
+        if spec.shape.len() == 2 && matches!(spec.kind, Kind::Matrix | Kind::Expert | Kind::Embedding) && self.less == 0.0 {
             return Ok(Weight::Packed(Arc::new(Packed::new(self.kind, (rows, self.cols), |i| self.row(i))?)));
         }
         Ok(Weight::Dense(Tensor::from_vec(self.numbers(rows), spec.shape.as_slice(), &Device::Cpu)?))

@@ -395,7 +395,8 @@ pub fn model_dir(project: &Path, base: &Path, model: &str) -> Result<PathBuf, Ru
     {
         return Ok(found.path);
     }
-    if path.join("config.json").is_file() || (path.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"))) {
+    let gguf = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+    if path.join("config.json").is_file() || path.join("adapter_config.json").is_file() || (path.is_file() && gguf) {
         return Ok(path);
     }
     let what = if path.exists() { "no config.json in it" } else { "no such run or directory" };

@@ -24,6 +24,7 @@ use crate::data::stream::Splits;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::ModelError;
 use crate::model::decoder::{Decoder, Pass};
+use crate::model::params::Param;
 use crate::recipe::Recipe;
 use crate::report::{JobState, Level, Monitor, Report, SCHEMA, Signal, Values};
 use crate::rng::Stream;
@@ -494,8 +495,10 @@ impl<'a> Trainer<'a> {
             }
             let params = self.decoder.params();
             let found = self.gather.take(params.iter().map(|p| p.var.as_tensor())).map_err(ModelError::from)?;
-            let found = found.into_iter().zip(params).map(|(found, param)| found.ok_or_else(|| ModelError::no_gradient(&param.name)));
-            let (all, squares): (Vec<Tensor>, Vec<Option<f64>>) = found.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+            // What is not there is zero where it may be: its squares are too.
+            let absent = |param: &Param| Ok((param.absent()?, self.device.is_cpu().then_some(0.0)));
+            let found = found.into_iter().zip(params).map(|(found, param)| found.map_or_else(|| absent(param), Ok));
+            let (all, squares): (Vec<Tensor>, Vec<Option<f64>>) = found.collect::<Result<Vec<_>, ModelError>>()?.into_iter().unzip();
             if batches.len() > 1 {
                 self.accumulator.add(all)?;
             } else {

@@ -91,7 +91,7 @@ impl Optimizer {
             } else {
                 Moments::Device((0..count).map(|_| tensor.zeros_like()).collect::<Result<_, _>>().map_err(model)?)
             };
-            let decays = decay_all || param.kind == Kind::Matrix;
+            let decays = decay_all || matches!(param.kind, Kind::Matrix | Kind::Expert);
             Ok(Slot { name: param.name.clone(), var: param.var.clone(), decays, moments })
         });
         Ok(Self { rule, weight_decay, slots: slots.collect::<Result<_, TrainError>>()?, updates: 0 })

@@ -12,7 +12,7 @@ use super::objective;
 use crate::data::stream::{self, Splits, TokenStream};
 use crate::data::tokenizer::{Tokenizer, of_recipe};
 use crate::data::{DataError, source};
-use crate::model::config::{Config, Family};
+use crate::model::config::Config;
 use crate::model::decoder::Decoder;
 use crate::model::hf;
 use crate::recipe::Recipe;
@@ -132,15 +132,10 @@ fn loaded(dir: &Path, tokenizer: &Tokenizer, device: &Device) -> Result<Decoder,
 /// The shape keys of a recipe that goes on from a model are that model's.
 fn take_shape(recipe: &mut Recipe, config: &Config) {
     let m = &mut recipe.model;
-    m.family = match config.family {
-        Family::Llama => "llama",
-        Family::Qwen3 => "qwen3",
-        Family::Gpt2 => "gpt2",
-    }
-    .into();
+    m.family = config.family.name().into();
     (m.layers, m.heads, m.width, m.context) = (config.layers, config.heads, config.width, config.context);
     (m.kv_heads, m.head_dim, m.ffn, m.tied) = (Some(config.kv_heads), Some(config.head_dim), Some(config.ffn), Some(config.tied));
-    (m.rope_theta, m.norm_eps) = (config.rope_theta, config.norm_eps);
+    (m.rope_theta, m.norm_eps) = (config.rope_theta(), config.norm_eps);
 }
 
 fn steps(recipe: &Recipe, train: &TokenStream, context: usize) -> u64 {

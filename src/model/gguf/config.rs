@@ -213,6 +213,9 @@ impl Keys<'_> {
                     map.insert(key.into(), value);
                 }
                 map.insert("layer_norm_epsilon".into(), eps);
+                let other = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"];
+                let other = [other.as_slice(), &["num_key_value_heads", "head_dim", "rope_theta", "layer_norm_eps"]].concat();
+                map.retain(|key, _| !other.contains(&key.as_str()));
             }
             "gptneox" => {
                 put("rotary_pct", json!(turned));
@@ -233,6 +236,8 @@ impl Keys<'_> {
             }
             "starcoder2" => {
                 put("norm_epsilon", eps);
+                map.remove("layer_norm_eps");
+                let mut put = |key: &str, value: Value| map.insert(key.into(), value);
                 put("use_bias", json!(self.has("blk.0.attn_q.bias")));
                 put("hidden_act", json!("gelu_pytorch_tanh"));
                 put("sliding_window", json!(self.maybe_size("attention.sliding_window")?.filter(|n| *n > 0)));

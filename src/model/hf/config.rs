@@ -1,21 +1,116 @@
-//! `config.json` of a model directory, in the dialects of transformers 4 and 5; what would change the maths and is
-//! not built is refused by its name.
-//! Deliberately not here: generation settings other than the ids of the first and last token.
+//! `config.json` of a model directory, in the dialects of transformers 4 and 5. Every key is either read, or known to
+//! change nothing, or refused by its name: a model is never computed in a way that its config does not say.
+//! Deliberately not here: what single families read and write (`family`), and settings of generation other than the ids of
+//! the first and last token.
 
+use super::super::arch::{Activation, Arch};
 use super::super::config::{Config, Family};
+use super::super::positions::Scaling;
 use super::{ModelError, file_error};
 use candle_core::DType;
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
+mod rope;
+
 /// A config of megabytes is no config.
 const LARGEST_FILE: u64 = 8 << 20;
+const ANEW: &str = "fetch the model directory anew";
+
+/// Keys that say nothing about the mathematics of a pass: names, ids, training's dropout and losses, generation.
+const HARMLESS: &[&str] = &[
+    "architectures",
+    "model_type",
+    "transformers_version",
+    "torch_dtype",
+    "dtype",
+    "use_cache",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "sep_token_id",
+    "decoder_start_token_id",
+    "unk_token_id",
+    "attention_dropout",
+    "attn_pdrop",
+    "resid_pdrop",
+    "embd_pdrop",
+    "hidden_dropout",
+    "residual_dropout",
+    "embedding_dropout",
+    "classifier_dropout",
+    "layer_norm_elementwise_affine",
+    "initializer_range",
+    // How weights are cut over machines, and how products are ordered.
+    "pretraining_tp",
+    "reorder_and_upcast_attn",
+    "n_ctx",
+    "gradient_checkpointing",
+    // Losses beside the one of the next token.
+    "output_router_logits",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
+    "summary_type",
+    "summary_use_proj",
+    "summary_activation",
+    "summary_proj_to_labels",
+    "summary_first_dropout",
+    "task_specific_params",
+    "problem_type",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "finetuning_task",
+    "tokenizer_class",
+    "prefix",
+    "auto_map",
+    "torchscript",
+    "tf_legacy_loss",
+    "use_bfloat16",
+    "return_dict",
+    "return_dict_in_generate",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "is_encoder_decoder",
+    "cache_implementation",
+    // Settings of generation, which older versions wrote here.
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "typical_p",
+    "num_beams",
+    "num_beam_groups",
+    "num_return_sequences",
+    "length_penalty",
+    "repetition_penalty",
+    "diversity_penalty",
+    "encoder_no_repeat_ngram_size",
+    "no_repeat_ngram_size",
+    "early_stopping",
+    "max_length",
+    "min_length",
+    "max_new_tokens",
+    "remove_invalid_values",
+    "exponential_decay_length_penalty",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "bad_words_ids",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "unsloth_fixed",
+    "unsloth_version",
+    "transformers.js_config",
+    "model_max_length",
+];
 
 /// Reads and checks a `config.json`.
 pub fn read(path: &Path) -> Result<Config, ModelError> {
-    let map = object(path)?;
-    Reader { path, map: &map }.config()
+    of_json(path, &object(path)?)
 }
 
 /// The type of numbers that a `config.json` says the weights have; f32 where it does not say.
@@ -28,21 +123,22 @@ pub fn dtype(path: &Path) -> Result<DType, ModelError> {
     })
 }
 
-fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
-    let io = |e: std::io::Error| file_error(path, format!("cannot be read ({e})"), "name a model directory, which holds a config.json");
-    let mut text = String::new();
-    std::fs::File::open(path).map_err(io)?.take(LARGEST_FILE).read_to_string(&mut text).map_err(io)?;
-    let value: Value =
-        serde_json::from_str(&text).map_err(|e| file_error(path, format!("is not JSON ({e})"), "fetch the model directory anew"))?;
-    let Value::Object(map) = value else {
-        return Err(file_error(path, "is not a JSON object".into(), "fetch the model directory anew"));
-    };
-    Ok(map)
-}
-
 /// Checks what a `config.json` would say; `path` is the file that says it.
 pub fn of_json(path: &Path, map: &Map<String, Value>) -> Result<Config, ModelError> {
-    Reader { path, map }.config()
+    Reader { path, map, seen: RefCell::default() }.config()
+}
+
+/// A file that holds one JSON object.
+pub(in super::super) fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("config.json");
+    let io = |e: std::io::Error| file_error(path, format!("cannot be read ({e})"), &format!("name a model directory, which holds a {name}"));
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(io)?.take(LARGEST_FILE).read_to_string(&mut text).map_err(io)?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| file_error(path, format!("is not JSON ({e})"), ANEW))?;
+    let Value::Object(map) = value else {
+        return Err(file_error(path, "is not a JSON object".into(), ANEW));
+    };
+    Ok(map)
 }
 
 /// The `config.json` of a decoder, with the keys of transformers 4 and of 5.
@@ -53,34 +149,23 @@ pub fn write(c: &Config, dtype: DType) -> Value {
         DType::F64 => "float64",
         _ => "float32",
     };
-    let (bos, eos) = (c.bos, c.eos);
-    if c.family == Family::Gpt2 {
-        return json!({
-            "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": c.vocab, "n_positions": c.context,
-            "n_ctx": c.context, "n_embd": c.width, "n_layer": c.layers, "n_head": c.heads, "n_inner": c.ffn,
-            "activation_function": "gelu_new", "layer_norm_epsilon": c.norm_eps, "initializer_range": c.init_std,
-            "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "scale_attn_weights": true,
-            "scale_attn_by_inverse_layer_idx": false, "reorder_and_upcast_attn": false, "add_cross_attention": false,
-            "tie_word_embeddings": c.tied, "use_cache": true, "bos_token_id": bos, "eos_token_id": eos,
-            "dtype": dtype, "torch_dtype": dtype,
-        });
-    }
-    let mut value = json!({
-        "architectures": [architecture(c.family)], "model_type": c.family.name(), "vocab_size": c.vocab,
+    let activation = match c.arch.activation {
+        Activation::Silu => "silu",
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
+    };
+    let value = json!({
+        "architectures": [c.family.architecture()], "model_type": c.family.name(), "vocab_size": c.vocab,
         "max_position_embeddings": c.context, "hidden_size": c.width, "intermediate_size": c.ffn,
         "num_hidden_layers": c.layers, "num_attention_heads": c.heads, "num_key_value_heads": c.kv_heads,
-        "head_dim": c.head_dim, "hidden_act": "silu", "rms_norm_eps": c.norm_eps, "rope_theta": c.rope_theta,
-        "rope_parameters": { "rope_type": "default", "rope_theta": c.rope_theta }, "initializer_range": c.init_std,
-        "attention_bias": false, "attention_dropout": 0.0, "tie_word_embeddings": c.tied, "use_cache": true,
-        "bos_token_id": bos, "eos_token_id": eos, "dtype": dtype, "torch_dtype": dtype,
+        "hidden_act": activation, "rms_norm_eps": c.norm_eps, "initializer_range": c.init_std,
+        "attention_dropout": 0.0, "tie_word_embeddings": c.tied, "use_cache": true,
+        "bos_token_id": c.bos, "eos_token_id": c.eos, "dtype": dtype, "torch_dtype": dtype,
     });
-    if c.family == Family::Qwen3 {
-        value["use_sliding_window"] = json!(false);
-        value["sliding_window"] = Value::Null;
-    } else {
-        value["mlp_bias"] = json!(false);
-    }
-    value
+    let Value::Object(mut map) = value else { return value };
+    rope::write(c, &mut map);
+    c.family.write(c, &mut map);
+    Value::Object(map)
 }
 
 /// The `generation_config.json` of a decoder.
@@ -94,17 +179,45 @@ pub fn generation(c: &Config) -> Value {
     Value::Object(map)
 }
 
-fn architecture(family: Family) -> &'static str {
-    match family {
-        Family::Llama => "LlamaForCausalLM",
-        Family::Qwen3 => "Qwen3ForCausalLM",
-        Family::Gpt2 => "GPT2LMHeadModel",
-    }
+/// What a family takes where its config says nothing, and under which keys it says it.
+#[derive(Clone, Copy)]
+pub struct Habits {
+    /// None: as many as heads.
+    pub kv_heads: Option<usize>,
+    /// None: width / heads.
+    pub head_dim: Option<usize>,
+    pub context: usize,
+    pub tied: bool,
+    /// Key and value.
+    pub eps: (&'static str, f64),
+    pub theta: f64,
+    /// Of a family that may turn a part of each head: which part.
+    pub partial: Option<f64>,
+    /// Key and name; without a key the name is what counts.
+    pub activation: (&'static str, &'static str),
+    /// Of a family with several rotations: whose this one is.
+    pub rope_of: Option<&'static str>,
 }
 
-struct Reader<'a> {
+impl Habits {
+    pub const LLAMA: Habits = Habits {
+        kv_heads: None,
+        head_dim: None,
+        context: 2048,
+        tied: false,
+        eps: ("rms_norm_eps", 1e-6),
+        theta: 10_000.0,
+        partial: None,
+        activation: ("hidden_act", "silu"),
+        rope_of: None,
+    };
+}
+
+/// A config on its way to becoming a `Config`; it knows which of its keys were read.
+pub struct Reader<'a> {
     path: &'a Path,
     map: &'a Map<String, Value>,
+    seen: RefCell<BTreeSet<String>>,
 }
 
 impl Reader<'_> {
@@ -117,171 +230,193 @@ impl Reader<'_> {
                 "fetch the model that was not quantized",
             ));
         }
-        let config = if family == Family::Gpt2 { self.gpt2()? } else { self.rotary(family)? };
-        config.check("").map_err(|e| file_error(self.path, e.to_string(), "fetch the model directory anew"))?;
+        let config = family.read(self)?;
+        self.nothing_else()?;
+        config.check("").map_err(|e| file_error(self.path, e.to_string(), ANEW))?;
         Ok(config)
     }
 
     fn family(&self) -> Result<Family, ModelError> {
-        let known = "llama, qwen3 and gpt2 are read";
+        let names: Vec<_> = Family::all().map(Family::name).collect();
+        let known = format!("{} are read", names.join(", "));
         let Some(name) = self.map.get("model_type").and_then(Value::as_str) else {
-            return Err(self.refuse("model_type", "is missing", known));
+            return Err(self.refuse("model_type", "is missing", &known));
         };
         let Some(family) = Family::from_name(name) else {
-            return Err(self.refuse("model_type", &format!("{name:?} is an architecture that is not built here"), known));
+            return Err(self.refuse("model_type", &format!("{name:?} is an architecture that is not built here"), &known));
         };
-        let ours = |v: &Value| v.as_str() == Some(architecture(family));
+        let ours = |v: &Value| v.as_str() == Some(family.architecture());
         if let Some(Value::Array(list)) = self.present("architectures")
             && !list.is_empty()
             && !list.iter().any(ours)
         {
-            let text = format!("{} is not {}", list[0], architecture(family));
+            let text = format!("{} is not {}", list[0], family.architecture());
             return Err(self.refuse("architectures", &text, "choose a causal language model"));
         }
         Ok(family)
     }
 
-    fn gpt2(&self) -> Result<Config, ModelError> {
-        self.choice("activation_function", &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"], "gelu_new")?;
-        self.flag("scale_attn_weights", true)?;
-        self.flag("scale_attn_by_inverse_layer_idx", false)?;
-        self.flag("add_cross_attention", false)?;
-        let (width, heads) = (self.size("n_embd", Some(768))?, self.size("n_head", Some(12))?);
-        if heads == 0 || !width.is_multiple_of(heads) {
-            return Err(self.refuse("n_head", &format!("{heads} does not divide n_embd = {width}"), "fetch the model directory anew"));
+    /// Refuses a key that nobody has read and whose value says something.
+    fn nothing_else(&self) -> Result<(), ModelError> {
+        let seen = self.seen.borrow();
+        for (key, value) in self.map {
+            let known = seen.contains(key) || HARMLESS.contains(&key.as_str()) || key.starts_with('_');
+            if !known && says_something(value) {
+                let what = format!("{} is a setting that is not known here and may change what the model computes", shortened(value));
+                return Err(self.refuse(key, &what, "choose another model, or take the key out if it changes nothing"));
+            }
         }
-        Ok(Config {
-            family: Family::Gpt2,
-            vocab: self.size("vocab_size", None)?,
-            width,
-            layers: self.size("n_layer", Some(12))?,
-            heads,
-            kv_heads: heads,
-            head_dim: width / heads,
-            ffn: self.size("n_inner", Some(width.saturating_mul(4)))?,
-            context: self.size("n_positions", Some(1024))?,
-            tied: self.boolean("tie_word_embeddings", true)?,
-            norm_eps: self.number(self.map, "layer_norm_epsilon", 1e-5)?,
-            rope_theta: 10_000.0,
-            dropout: 0.0,
-            init_std: self.number(self.map, "initializer_range", 0.02)?,
-            bos: self.token("bos_token_id")?,
-            eos: self.token("eos_token_id")?,
-        })
+        Ok(())
     }
 
-    /// Defaults for absent keys are those of transformers' `LlamaConfig` and `Qwen3Config`.
-    fn rotary(&self, family: Family) -> Result<Config, ModelError> {
-        self.choice("hidden_act", &["silu", "swish"], "silu")?;
-        self.flag("attention_bias", false)?;
-        self.flag("mlp_bias", false)?;
-        self.flag("use_sliding_window", false)?;
-        if let Some(Value::Array(types)) = self.present("layer_types")
-            && let Some(other) = types.iter().find(|t| t.as_str() != Some("full_attention"))
-        {
-            return Err(self.refuse("layer_types", &format!("{other} is not built here"), "choose a model with full attention"));
-        }
+    /// What most families say in the same words: sizes, norm, activation, rotary positions.
+    pub fn rotary(&self, family: Family, habits: Habits) -> Result<Config, ModelError> {
         let (width, heads) = (self.size("hidden_size", None)?, self.size("num_attention_heads", None)?);
-        let qwen3 = family == Family::Qwen3;
-        let head_dim = if qwen3 { 128 } else { width / heads.max(1) };
+        let head_dim = self.size("head_dim", Some(habits.head_dim.unwrap_or(width / heads.max(1))))?;
+        if self.present("head_dim").is_none() && habits.head_dim.is_none() && (heads == 0 || !width.is_multiple_of(heads)) {
+            return Err(self.refuse("num_attention_heads", &format!("{heads} does not divide hidden_size = {width}"), ANEW));
+        }
+        let context = self.size("max_position_embeddings", Some(habits.context))?;
+        let rope = self.rope(head_dim, context, habits)?;
+        // Positions beyond the first training's are what this scaling is made for.
+        let context = match &rope.scaling {
+            Scaling::Dynamic { factor, original } => (*original as f64 * factor) as usize,
+            _ => context,
+        };
+        let (key, named) = habits.activation;
+        let named = if key.is_empty() { named.into() } else { self.text(key)?.unwrap_or_else(|| named.into()) };
         Ok(Config {
             family,
             vocab: self.size("vocab_size", None)?,
             width,
             layers: self.size("num_hidden_layers", None)?,
             heads,
-            kv_heads: self.size("num_key_value_heads", Some(if qwen3 { 32 } else { heads }))?,
-            head_dim: self.size("head_dim", Some(head_dim))?,
+            kv_heads: self.size("num_key_value_heads", Some(habits.kv_heads.unwrap_or(heads)))?,
+            head_dim,
             ffn: self.size("intermediate_size", None)?,
-            context: self.size("max_position_embeddings", Some(if qwen3 { 32_768 } else { 2048 }))?,
-            tied: self.boolean("tie_word_embeddings", false)?,
-            norm_eps: self.number(self.map, "rms_norm_eps", 1e-6)?,
-            rope_theta: self.rope()?,
+            context,
+            tied: self.boolean("tie_word_embeddings", habits.tied)?,
+            norm_eps: self.number(habits.eps.0, habits.eps.1)?,
+            arch: Arch { activation: self.activation(key, &named)?, ..Arch::llama(rope) },
             dropout: 0.0,
-            init_std: self.number(self.map, "initializer_range", 0.02)?,
+            init_std: self.number("initializer_range", 0.02)?,
             bos: self.token("bos_token_id")?,
             eos: self.token("eos_token_id")?,
         })
     }
 
-    /// The base of rotary positions: `rope_parameters.rope_theta` (transformers 5) or `rope_theta` (4); scaled
-    /// positions are refused under the key that asks for them.
-    fn rope(&self) -> Result<f64, ModelError> {
-        let mut theta = self.number(self.map, "rope_theta", 10_000.0)?;
-        for key in ["rope_scaling", "rope_parameters"] {
-            let Some(value) = self.present(key) else { continue };
-            let Value::Object(rope) = value else { return Err(self.refuse(key, "is not an object", "fetch the model directory anew")) };
-            let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str).unwrap_or("default");
-            if kind != "default" {
-                return Err(self.refuse(
-                    key,
-                    &format!("rope_type {kind:?} is not built here"),
-                    "choose a model with unscaled rotary positions",
-                ));
-            }
-            theta = self.number(rope, "rope_theta", theta)?;
-            self.whole_head(rope, key)?;
+    pub fn activation(&self, key: &str, name: &str) -> Result<Activation, ModelError> {
+        match name {
+            "silu" | "swish" => Ok(Activation::Silu),
+            "gelu" | "gelu_python" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+            _ => Err(self.refuse(key, &format!("{name:?} is not built here"), "choose a model with silu, gelu or gelu_new")),
         }
-        self.whole_head(self.map, "partial_rotary_factor")?;
-        Ok(theta)
     }
 
-    /// Refuses rotations of a part of each head.
-    fn whole_head(&self, map: &Map<String, Value>, key: &str) -> Result<(), ModelError> {
-        if self.number(map, "partial_rotary_factor", 1.0)? == 1.0 {
-            return Ok(());
+    /// How many keys a query sees: `sliding_window`, where null means all of them.
+    pub fn window(&self, default: Option<usize>) -> Result<Option<usize>, ModelError> {
+        if self.map.get("sliding_window").is_some_and(Value::is_null) {
+            self.present("sliding_window");
+            return Ok(None);
         }
-        Err(self.refuse(key, "partial_rotary_factor other than 1 is not built here", "choose a model whose heads are rotated whole"))
+        if self.map.contains_key("sliding_window") { self.size("sliding_window", None).map(Some) } else { Ok(default) }
     }
 
-    fn refuse(&self, key: &str, what: &str, remedy: &str) -> ModelError {
+    /// Which layers slide: by `layer_types`, or else as `default` says.
+    pub fn layer_types(&self, layers: usize, default: impl Fn(usize) -> bool) -> Result<Vec<bool>, ModelError> {
+        let Some(value) = self.present("layer_types") else {
+            // A wild number of layers is refused by `Config::check`, after this.
+            return Ok((0..layers.min(1 << 20)).map(default).collect());
+        };
+        let Value::Array(list) = value else { return Err(self.refuse("layer_types", "is not a list", ANEW)) };
+        if list.len() != layers {
+            return Err(self.refuse("layer_types", &format!("names {} of {layers} layers", list.len()), ANEW));
+        }
+        let one = |kind: &Value| match kind.as_str() {
+            Some("full_attention") => Ok(false),
+            Some("sliding_attention") => Ok(true),
+            _ => Err(self.refuse("layer_types", &format!("{} is not built here", shortened(kind)), "choose another model")),
+        };
+        list.iter().map(one).collect()
+    }
+
+    pub fn refuse(&self, key: &str, what: &str, remedy: &str) -> ModelError {
         file_error(self.path, format!("{key}: {what}"), remedy)
+    }
+    /// Keys that are known and change nothing in this family.
+    pub fn ignore(&self, keys: &[&str]) {
+        self.seen.borrow_mut().extend(keys.iter().map(|key| key.to_string()));
     }
     /// A key's value; `null` is as good as absent, as in transformers.
     fn present(&self, key: &str) -> Option<&Value> {
+        self.seen.borrow_mut().insert(key.to_string());
         self.map.get(key).filter(|v| !v.is_null())
     }
-    fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
+    pub fn size(&self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
         match (self.present(key), default) {
             (None, Some(default)) => Ok(default),
-            (None, None) => Err(self.refuse(key, "is missing", "fetch the model directory anew")),
+            (None, None) => Err(self.refuse(key, "is missing", ANEW)),
             (Some(v), _) => match v.as_u64().and_then(|n| usize::try_from(n).ok()) {
                 Some(n) => Ok(n),
-                None => Err(self.refuse(key, &format!("{v} is not a whole number"), "fetch the model directory anew")),
+                None => Err(self.refuse(key, &format!("{} is not a whole number", shortened(v)), ANEW)),
             },
         }
     }
-    fn number(&self, map: &Map<String, Value>, key: &str, default: f64) -> Result<f64, ModelError> {
-        match map.get(key).filter(|v| !v.is_null()) {
-            None => Ok(default),
-            Some(v) => v.as_f64().ok_or_else(|| self.refuse(key, &format!("{v} is not a number"), "fetch the model directory anew")),
-        }
-    }
-    fn boolean(&self, key: &str, default: bool) -> Result<bool, ModelError> {
+    pub fn number(&self, key: &str, default: f64) -> Result<f64, ModelError> {
         match self.present(key) {
             None => Ok(default),
-            Some(v) => v.as_bool().ok_or_else(|| self.refuse(key, &format!("{v} is not true or false"), "fetch the model directory anew")),
+            Some(v) => v.as_f64().ok_or_else(|| self.refuse(key, &format!("{} is not a number", shortened(v)), ANEW)),
+        }
+    }
+    /// A number that null takes away.
+    pub fn optional_number(&self, key: &str, default: Option<f64>) -> Result<Option<f64>, ModelError> {
+        let given = self.map.contains_key(key);
+        match (self.present(key), given) {
+            (None, true) => Ok(None),
+            (None, false) => Ok(default),
+            (Some(_), _) => self.number(key, 0.0).map(Some),
+        }
+    }
+    pub fn boolean(&self, key: &str, default: bool) -> Result<bool, ModelError> {
+        match self.present(key) {
+            None => Ok(default),
+            Some(v) => v.as_bool().ok_or_else(|| self.refuse(key, &format!("{} is not true or false", shortened(v)), ANEW)),
         }
     }
     /// A switch that only one position of is built.
-    fn flag(&self, key: &str, built: bool) -> Result<(), ModelError> {
+    pub fn flag(&self, key: &str, built: bool) -> Result<(), ModelError> {
         if self.boolean(key, built)? == built {
             return Ok(());
         }
         Err(self.refuse(key, &format!("{} is not built here", !built), "choose another model"))
     }
-    fn choice(&self, key: &str, built: &[&str], default: &str) -> Result<(), ModelError> {
-        let value = match self.present(key) {
-            None => default,
-            Some(v) => v.as_str().unwrap_or("?"),
-        };
-        if built.contains(&value) {
-            return Ok(());
+    pub fn text(&self, key: &str) -> Result<Option<String>, ModelError> {
+        match self.present(key) {
+            None => Ok(None),
+            Some(v) => v.as_str().map(|s| Some(s.to_string())).ok_or_else(|| self.refuse(key, &format!("{} is not a text", shortened(v)), ANEW)),
         }
-        Err(self.refuse(key, &format!("{value:?} is not built here"), &format!("choose a model with {}", built[0])))
+    }
+    /// A list of whole numbers.
+    pub fn list(&self, key: &str) -> Result<Option<Vec<u64>>, ModelError> {
+        match self.present(key) {
+            None => Ok(None),
+            Some(Value::Array(list)) => match list.iter().map(Value::as_u64).collect::<Option<Vec<_>>>() {
+                Some(list) => Ok(Some(list)),
+                None => Err(self.refuse(key, "is not a list of whole numbers", ANEW)),
+            },
+            Some(_) => Err(self.refuse(key, "is not a list", ANEW)),
+        }
+    }
+    /// The same, one number a layer.
+    pub fn numbers(&self, key: &str, layers: usize) -> Result<Option<Vec<u64>>, ModelError> {
+        match self.list(key)? {
+            Some(list) if list.len() != layers => Err(self.refuse(key, &format!("names {} of {layers} layers", list.len()), ANEW)),
+            other => Ok(other),
+        }
     }
     /// A token id; of a list of ids (Llama 3 has several ends) the first.
-    fn token(&self, key: &str) -> Result<Option<u32>, ModelError> {
+    pub fn token(&self, key: &str) -> Result<Option<u32>, ModelError> {
         let value = match self.present(key) {
             Some(Value::Array(list)) => list.first(),
             other => other,
@@ -290,8 +425,26 @@ impl Reader<'_> {
             None => Ok(None),
             Some(v) => match v.as_u64().and_then(|n| u32::try_from(n).ok()) {
                 Some(id) => Ok(Some(id)),
-                None => Err(self.refuse(key, &format!("{v} is not a token id"), "fetch the model directory anew")),
+                None => Err(self.refuse(key, &format!("{} is not a token id", shortened(v)), ANEW)),
             },
         }
     }
+}
+
+/// Whether a value is more than a default: not null, false, 0 or empty.
+pub(in super::super) fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(s) => !s.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// A value as far as a message has room for it.
+pub(in super::super) fn shortened(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= 60 { text } else { format!("{}…", text.chars().take(59).collect::<String>()) }
 }

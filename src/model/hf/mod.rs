@@ -2,6 +2,7 @@
 //! Deliberately not here: tokenizers and everything else that may lie in such a directory.
 
 pub mod config;
+pub mod peft;
 mod read;
 mod write;
 
@@ -41,6 +42,9 @@ pub fn dtype_of(dir: &Path) -> Result<DType, ModelError> {
 
 /// Reads `config.json` alone.
 pub fn load_config(dir: &Path) -> Result<Config, ModelError> {
+    if peft::is_adapter(dir) {
+        return Err(file_error(dir, "holds an adapter and no whole model".into(), "merge it into its base model first, or name the base model"));
+    }
     config::read(&dir.join("config.json"))
 }
 

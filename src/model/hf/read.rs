@@ -15,8 +15,12 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// The largest models have some hundred thousand tensors.
+const LARGEST_INDEX: u64 = 64 << 20;
+const CONVERT: &str = "convert it with transformers: from_pretrained(…), then save_pretrained(…), which writes model.safetensors";
 const ANEW: &str = "fetch the file anew, or go back to an earlier checkpoint";
 
 /// The weights of all specs, in their order, as narrow as the file has them: for inference on the processor.
@@ -77,11 +81,13 @@ fn each_view<R>(
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let files = if name.ends_with(".json") { shards(path)? } else { vec![path.to_path_buf()] };
     let maps = files.iter().map(|f| map(f)).collect::<Result<Vec<_>, _>>()?;
-    let mut views = BTreeMap::new();
+    let mut views: BTreeMap<String, (&PathBuf, TensorView)> = BTreeMap::new();
     for (file, map) in files.iter().zip(&maps) {
-        let tensors = SafeTensors::deserialize(map).map_err(|e| file_error(file, format!("is damaged or cut short ({e})"), ANEW))?;
-        for (name, view) in tensors.tensors() {
-            views.insert(name, (file, view));
+        for (name, view) in header(file, map)?.tensors() {
+            if let Some((other, _)) = views.insert(name.clone(), (file, view)) {
+                let what = format!("holds {name}, which {} holds too", other.file_name().and_then(|n| n.to_str()).unwrap_or_default());
+                return Err(file_error(file, what, "fetch the model directory anew"));
+            }
         }
     }
     let shapes = views.iter().map(|(name, (_, view))| (name.clone(), view.shape().to_vec())).collect();
@@ -92,6 +98,63 @@ fn each_view<R>(
         made.push(make(file, &source, view)?);
     }
     Ok(made)
+}
+
+/// All tensors of a small file, such as an adapter's, by their names.
+pub fn all(path: &Path, dtype: DType, device: &Device) -> Result<BTreeMap<String, Tensor>, ModelError> {
+    let here = |tensor: Tensor| Ok::<_, ModelError>(tensor.to_dtype(dtype)?.to_device(device)?);
+    if path.extension().is_some_and(|end| end == "bin") {
+        let file = unpickled(path)?;
+        let mut tensors = BTreeMap::new();
+        for name in file.tensor_infos().keys() {
+            let tensor = file.get(name).map_err(|e| bad(path, &e))?.ok_or_else(|| missing(path, name))?;
+            tensors.insert(name.clone(), here(tensor)?);
+        }
+        return Ok(tensors);
+    }
+    let map = map(path)?;
+    let found = header(path, &map)?;
+    found.tensors().into_iter().map(|(name, view)| here(tensor(path, &name, &view)?).map(|tensor| (name, tensor))).collect()
+}
+
+/// The header of a safetensors file. What it says is held against the file's size before anything is read.
+fn header<'a>(path: &Path, map: &'a memmap2::Mmap) -> Result<SafeTensors<'a>, ModelError> {
+    let found = SafeTensors::deserialize(map).map_err(|e| file_error(path, format!("is damaged or cut short ({e})"), ANEW))?;
+    // The names of a JSON object may stand twice, of which its parser keeps the last.
+    if let Some(name) = twice(map) {
+        return Err(file_error(path, format!("is damaged (its header names {name} twice)"), ANEW));
+    }
+    Ok(found)
+}
+
+/// A name that the header of a safetensors file holds twice.
+fn twice(map: &[u8]) -> Option<String> {
+    struct Names(Option<String>);
+    impl<'de> serde::Deserialize<'de> for Names {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Names;
+                fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                    let (mut seen, mut found) = (BTreeSet::new(), None);
+                    while let Some(name) = map.next_key::<String>()? {
+                        map.next_value::<serde::de::IgnoredAny>()?;
+                        if !seen.insert(name.clone()) {
+                            found = Some(name);
+                        }
+                    }
+                    Ok(Names(found))
+                }
+            }
+            from.deserialize_map(Visitor)
+        }
+    }
+    let length = u64::from_le_bytes(map.get(..8)?.try_into().ok()?);
+    let text = map.get(8..)?.get(..usize::try_from(length).ok()?)?;
+    serde_json::from_slice::<Names>(text).ok()?.0
 }
 
 /// The numbers of a tensor of a file.
@@ -128,7 +191,9 @@ pub fn map(path: &Path) -> Result<memmap2::Mmap, ModelError> {
 
 /// The shards that an index names. They lie beside it; a name that leads elsewhere is refused.
 fn shards(index: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let text = std::fs::read_to_string(index).map_err(|e| file_error(index, format!("cannot be read ({e})"), ANEW))?;
+    let io = |e: std::io::Error| file_error(index, format!("cannot be read ({e})"), ANEW);
+    let mut text = String::new();
+    File::open(index).map_err(io)?.take(LARGEST_INDEX).read_to_string(&mut text).map_err(io)?;
     let value: Value = serde_json::from_str(&text).map_err(|e| file_error(index, format!("is not JSON ({e})"), ANEW))?;
     let Some(weights) = value.get("weight_map").and_then(Value::as_object) else {
         return Err(file_error(index, "has no weight_map".into(), ANEW));
@@ -149,26 +214,30 @@ fn shards(index: &Path) -> Result<Vec<PathBuf>, ModelError> {
 /// A `.bin` of PyTorch 1.6 or later: a zip of raw storages and a pickle that says which is which. The parser knows
 /// a few constructors by name and calls nothing.
 fn pickled(path: &Path, config: &Config, specs: &[Spec], dtype: DType, device: &Device) -> Result<Vec<Var>, ModelError> {
-    let convert = "convert it with transformers: from_pretrained(…), then save_pretrained(…), which writes model.safetensors";
-    let bad = |e: candle_core::Error| {
-        let text = e.to_string();
-        file_error(path, format!("is no PyTorch zip that can be read ({})", text.lines().next().unwrap_or_default()), convert)
-    };
-    // The parser indexes what a pickle claims without asking first, so a hostile one may make it panic.
-    let guarded = std::panic::AssertUnwindSafe(|| PthTensors::new(path, None));
-    let file = match std::panic::catch_unwind(guarded) {
-        Ok(file) => file.map_err(bad)?,
-        Err(_) => return Err(file_error(path, "holds a pickle that cannot be read".into(), convert)),
-    };
+    let file = unpickled(path)?;
     let infos = file.tensor_infos();
     let shapes = infos.iter().map(|(name, info)| (name.clone(), info.layout.dims().to_vec())).collect();
     let sources = match_names(path, config, specs, &shapes)?;
     let mut vars = Vec::with_capacity(specs.len());
     for source in sources {
-        let tensor = file.get(&source).map_err(bad)?.ok_or_else(|| missing(path, &source))?;
+        let tensor = file.get(&source).map_err(|e| bad(path, &e))?.ok_or_else(|| missing(path, &source))?;
         vars.push(variable(&tensor, dtype, device)?);
     }
     Ok(vars)
+}
+
+fn bad(path: &Path, e: &candle_core::Error) -> ModelError {
+    let text = e.to_string();
+    file_error(path, format!("is no PyTorch zip that can be read ({})", text.lines().next().unwrap_or_default()), CONVERT)
+}
+
+fn unpickled(path: &Path) -> Result<PthTensors, ModelError> {
+    // The parser indexes what a pickle claims without asking first, so a hostile one may make it panic.
+    let guarded = std::panic::AssertUnwindSafe(|| PthTensors::new(path, None));
+    match std::panic::catch_unwind(guarded) {
+        Ok(file) => file.map_err(|e| bad(path, &e)),
+        Err(_) => Err(file_error(path, "holds a pickle that cannot be read".into(), CONVERT)),
+    }
 }
 
 /// For each spec the name under which the file holds it. Fails on a tensor that is missing, has another shape, or
@@ -198,8 +267,9 @@ fn match_names(path: &Path, config: &Config, specs: &[Spec], shapes: &BTreeMap<S
 
 /// Tensors that older files hold beside the parameters: masks, rotary frequencies, and the copy of a tied head.
 fn derived(config: &Config, name: &str) -> bool {
-    let buffer = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"].iter().any(|end| name.ends_with(end));
-    buffer || (config.tied && name == "lm_head.weight")
+    let ends = [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"];
+    let head = config.family.names().head;
+    ends.iter().any(|end| name.ends_with(end)) || (config.tied && name.strip_prefix(head) == Some(".weight"))
 }
 
 fn missing(path: &Path, name: &str) -> ModelError {

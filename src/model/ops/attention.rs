@@ -3,6 +3,10 @@
 //! number a row (Dao et al. 2022, FlashAttention; here whole rows of keys fit into the cache, so no running maximum).
 //! Deliberately not here: positions (`rotary`) and the cache's growth.
 
+mod cached;
+
+pub use cached::{Held, attention_cached};
+
 use super::graph::Op;
 use super::real::{Matrix, Real, Shared, by_dtype, has_tiles, largest, small, sum2, whole, wide};
 use super::tiles;
@@ -10,11 +14,36 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
+/// What of attention differs from family to family, and from layer to layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Form {
+    pub heads: usize,
+    pub kv_heads: usize,
+    /// What scores are multiplied with; 1 / √d where none is said.
+    pub scale: Option<f64>,
+    /// Keys that a query sees at most, its own among them (Beltagy et al. 2020, Longformer).
+    pub window: Option<usize>,
+    /// Scores become cap · tanh(score / cap) (Gemma 2).
+    pub cap: Option<f64>,
+}
+
+impl Form {
+    pub fn new(heads: usize, kv_heads: usize) -> Self {
+        Self { heads, kv_heads, scale: None, window: None, cap: None }
+    }
+    /// Whether there is nothing special about it.
+    pub fn plain(&self) -> bool {
+        (self.scale, self.window, self.cap) == (None, None, None)
+    }
+    fn factor(&self, d: usize) -> f64 {
+        self.scale.unwrap_or(1.0 / (d as f64).sqrt())
+    }
+}
+
 /// Arguments: q (batch, time, heads · d), k and v (batch, keys, kv_heads · d), of which the last query sees all keys;
 /// or, `packed`, one (batch, time, 3 · heads · d). Gives (batch, time, heads · d).
 pub struct Attention {
-    heads: usize,
-    kv_heads: usize,
+    form: Form,
     packed: bool,
     /// log Σ exp of each row of scores: (batch, heads, time).
     lse: OnceLock<Vec<f64>>,
@@ -67,31 +96,32 @@ fn rows_in_one_piece(x: &Tensor) -> Result<Tensor> {
 }
 
 impl Attention {
-    pub fn new(heads: usize, kv_heads: usize) -> Self {
-        Self { heads, kv_heads, packed: false, lse: OnceLock::new() }
+    pub fn new(form: Form) -> Self {
+        Self { form, packed: false, lse: OnceLock::new() }
     }
-    pub fn packed(heads: usize) -> Self {
-        Self { heads, kv_heads: heads, packed: true, lse: OnceLock::new() }
+    pub fn packed(form: Form) -> Self {
+        Self { form, packed: true, lse: OnceLock::new() }
     }
 
     /// Queries, keys and values with their places. Packed, all three are one tensor.
     fn inputs(&self, args: &[Tensor]) -> Result<(Sizes, [Tensor; 3], [Place; 3])> {
+        let Form { heads, kv_heads, .. } = self.form;
         let q = rows_in_one_piece(&args[0])?;
         let (batch, time, width) = q.dims3()?;
         if self.packed {
             let (q, width) = (q.contiguous()?, width / 3);
             let start = q.layout().start_offset();
-            let sizes = Sizes { batch, time, keys: time, heads: self.heads, kv_heads: self.heads, d: width / self.heads };
-            self.check(sizes, 3 * width == args[0].dim(2)? && width.is_multiple_of(self.heads), args)?;
+            let sizes = Sizes { batch, time, keys: time, heads, kv_heads: heads, d: width / heads };
+            self.check(sizes, 3 * width == args[0].dim(2)? && width.is_multiple_of(heads), args)?;
             return Ok((sizes, [q.clone(), q.clone(), q], [0, 1, 2].map(|i| Place::packed(width, time, i, start))));
         }
         let (k, v) = (rows_in_one_piece(&args[1])?, rows_in_one_piece(&args[2])?);
         let keys = k.dim(1)?;
-        let sizes = Sizes { batch, time, keys, heads: self.heads, kv_heads: self.kv_heads, d: width / self.heads };
-        let fits = width.is_multiple_of(self.heads)
-            && self.heads.is_multiple_of(self.kv_heads)
+        let sizes = Sizes { batch, time, keys, heads, kv_heads, d: width / heads };
+        let fits = width.is_multiple_of(heads)
+            && heads.is_multiple_of(kv_heads)
             && keys >= time
-            && k.dims() == [batch, keys, self.kv_heads * sizes.d]
+            && k.dims() == [batch, keys, kv_heads * sizes.d]
             && v.dims() == k.dims();
         self.check(sizes, fits, args)?;
         let places = [Place::of(&q), Place::of(&k), Place::of(&v)];
@@ -100,7 +130,7 @@ impl Attention {
     fn check(&self, sizes: Sizes, fits: bool, args: &[Tensor]) -> Result<()> {
         if !fits || sizes.d == 0 {
             let shapes: Vec<_> = args.iter().map(Tensor::dims).collect();
-            candle_core::bail!("attention of {} heads and {} key heads over {shapes:?}", self.heads, self.kv_heads);
+            candle_core::bail!("attention of {} heads and {} key heads over {shapes:?}", self.form.heads, self.form.kv_heads);
         }
         Ok(())
     }
@@ -120,7 +150,25 @@ struct Kernel<'a, T> {
     sizes: Sizes,
     data: [&'a [T]; 3],
     places: [Place; 3],
+    scores: Scores<T>,
+}
+
+/// How scores become weights.
+#[derive(Clone, Copy)]
+struct Scores<T> {
     scale: T,
+    cap: Option<T>,
+    window: Option<usize>,
+}
+
+impl<T: Real> Scores<T> {
+    fn of(form: &Form, d: usize) -> Self {
+        Self { scale: T::of(form.factor(d)), cap: form.cap.map(T::of), window: form.window }
+    }
+    /// The first key that a query sees which sees those before `end`.
+    fn first(&self, end: usize) -> usize {
+        self.window.map_or(0, |window| end.saturating_sub(window))
+    }
 }
 
 impl<T: Real> Kernel<'_, T> {
@@ -154,19 +202,22 @@ impl<T: Real> Kernel<'_, T> {
         let keys_turned = self.turned(1, b, kv, &mut room);
         for i0 in (0..time).step_by(block::<T>()) {
             let i1 = (i0 + block::<T>()).min(time);
-            let (n, seen) = (i1 - i0, before + i1);
+            // Keys that some query of the block sees.
+            let from = self.scores.first(before + i0 + 1);
+            let (n, seen) = (i1 - i0, before + i1 - from);
             let to = Matrix { at: scores.as_mut_ptr(), rows: row, cols: 1 };
             // SAFETY: shapes were checked against the layouts; `scores` is this task's own and long enough.
-            unsafe { small((n, seen, d), to, false, self.input(0, b, i0, head), keys_turned) };
+            unsafe { small((n, seen, d), to, false, self.input(0, b, i0, head), columns(keys_turned, from)) };
             wide(|| {
                 for (i, scores) in scores.chunks_exact_mut(row).enumerate().take(n) {
-                    lse[i0 + i] = softmax_row(&mut scores[..seen], before + i0 + i + 1, self.scale);
+                    let end = before + i0 + i + 1;
+                    lse[i0 + i] = softmax_row(&mut scores[..seen], (self.scores.first(end) - from, end - from), self.scores);
                 }
             });
             let to = Matrix { at: out.at((b * time + i0) * heads * d + head * d), rows: heads * d, cols: 1 };
             let lhs = Matrix { at: scores.as_ptr(), rows: row, cols: 1 };
             // SAFETY: these columns of these rows belong to this head alone.
-            unsafe { small((n, d, seen), to, false, lhs, self.input(2, b, 0, kv)) };
+            unsafe { small((n, d, seen), to, false, lhs, self.input(2, b, from, kv)) };
         }
     }
 }
@@ -176,11 +227,23 @@ fn row_of(keys: usize) -> usize {
     keys.next_multiple_of(16)
 }
 
-/// Turns a row of scores into probabilities over the first `valid` keys, zeros elsewhere; returns log Σ exp.
+/// A matrix from its column `from` on.
+fn columns<T>(matrix: Matrix<*const T>, from: usize) -> Matrix<*const T> {
+    Matrix { at: matrix.at.wrapping_add(from * matrix.cols), ..matrix }
+}
+
+/// Turns a row of scores into probabilities over the keys from `first` to `end`, zeros elsewhere; returns log Σ exp.
 #[inline(always)]
-fn softmax_row<T: Real>(row: &mut [T], valid: usize, scale: T) -> f64 {
-    let (row, masked) = row.split_at_mut(valid);
+fn softmax_row<T: Real>(row: &mut [T], (first, end): (usize, usize), scores: Scores<T>) -> f64 {
+    let (row, masked) = row.split_at_mut(end);
     masked.fill(T::of(0.0));
+    let (masked, row) = row.split_at_mut(first);
+    masked.fill(T::of(0.0));
+    let mut scale = scores.scale;
+    if let Some(cap) = scores.cap {
+        row.iter_mut().for_each(|x| *x = cap * (*x * scale / cap).tanh());
+        scale = T::of(1.0);
+    }
     let top = largest(row) * scale;
     for x in row.iter_mut() {
         *x = (*x * scale - top).exp();
@@ -217,14 +280,15 @@ impl<T: Real> Kernel<'_, T> {
         let (keys_turned, values_turned) = (self.turned(1, b, kv, &mut keys_room), self.turned(2, b, kv, &mut values_room));
         let blocks = (0..time).step_by(block::<T>()).map(|i0| (i0, (i0 + block::<T>()).min(time)));
         for (head, (i0, i1)) in (kv * group..(kv + 1) * group).flat_map(|head| blocks.clone().map(move |block| (head, block))) {
-            let (n, seen) = (i1 - i0, before + i1);
+            let from = self.scores.first(before + i0 + 1);
+            let (n, seen) = (i1 - i0, before + i1 - from);
             let at = (b * time + i0) * heads * d + head * d;
             let d_out = Matrix { at: grad.as_ptr().wrapping_add(at), rows: heads * d, cols: 1 };
             let own = |s: &mut [T]| Matrix { at: s.as_mut_ptr(), rows: row, cols: 1 };
             // SAFETY: `p` and `ds` are this task's own; grad has the shape of the output.
             unsafe {
-                small((n, seen, d), own(&mut p), false, self.input(0, b, i0, head), keys_turned);
-                small((n, seen, d), own(&mut ds), false, d_out, values_turned);
+                small((n, seen, d), own(&mut p), false, self.input(0, b, i0, head), columns(keys_turned, from));
+                small((n, seen, d), own(&mut ds), false, d_out, columns(values_turned, from));
             }
             wide(|| {
                 for (i, (p, ds)) in p.chunks_exact_mut(row).zip(ds.chunks_exact_mut(row)).enumerate().take(n) {
@@ -232,28 +296,41 @@ impl<T: Real> Kernel<'_, T> {
                     // Σ p · dp = Σ out · grad: the output is already at hand.
                     let delta = sum2(&out[row..row + d], &grad[row..row + d], |a, b| a * b);
                     let lse = T::of(lse[(b * heads + head) * time + i0 + i]);
-                    scores_backward(&mut p[..seen], &mut ds[..seen], before + i0 + i + 1, self.scale, lse, delta);
+                    let end = before + i0 + i + 1;
+                    let range = (self.scores.first(end) - from, end - from);
+                    scores_backward(&mut p[..seen], &mut ds[..seen], range, self.scores, (lse, delta));
                 }
             });
             let rows = |s: &[T]| Matrix { at: s.as_ptr(), rows: row, cols: 1 };
             // SAFETY: rows of this query head, and keys and values of this key head, belong to this task alone.
             unsafe {
-                small((n, d, seen), to.rows(0, b, i0, head, d), false, rows(&ds), self.input(1, b, 0, kv));
-                small((seen, d, n), to.rows(1, b, 0, kv, d), true, rows(&ds).t(), self.input(0, b, i0, head));
-                small((seen, d, n), to.rows(2, b, 0, kv, d), true, rows(&p).t(), d_out);
+                small((n, d, seen), to.rows(0, b, i0, head, d), false, rows(&ds), self.input(1, b, from, kv));
+                small((seen, d, n), to.rows(1, b, from, kv, d), true, rows(&ds).t(), self.input(0, b, i0, head));
+                small((seen, d, n), to.rows(2, b, from, kv, d), true, rows(&p).t(), d_out);
             }
         }
     }
 }
 
-/// p: scores to probabilities by their kept log Σ exp; ds: from the gradient of p to that of the unscaled scores.
+/// p: scores to probabilities by their kept log Σ exp; ds: from the gradient of p to that of the unscaled scores. Of keys
+/// from `first` to `end` alone.
 #[inline(always)]
-fn scores_backward<T: Real>(p: &mut [T], ds: &mut [T], valid: usize, scale: T, lse: T, delta: T) {
-    p[valid..].fill(T::of(0.0));
-    ds[valid..].fill(T::of(0.0));
-    for (p, ds) in p[..valid].iter_mut().zip(&mut ds[..valid]) {
-        *p = (*p * scale - lse).exp();
-        *ds = *p * (*ds - delta) * scale;
+fn scores_backward<T: Real>(p: &mut [T], ds: &mut [T], (first, end): (usize, usize), scores: Scores<T>, (lse, delta): (T, T)) {
+    for x in [&mut *p, &mut *ds] {
+        x[..first].fill(T::of(0.0));
+        x[end..].fill(T::of(0.0));
+    }
+    let (scale, pairs) = (scores.scale, p[first..end].iter_mut().zip(&mut ds[first..end]));
+    match scores.cap {
+        None => pairs.for_each(|(p, ds)| {
+            *p = (*p * scale - lse).exp();
+            *ds = *p * (*ds - delta) * scale;
+        }),
+        Some(cap) => pairs.for_each(|(p, ds)| {
+            let t = (*p * scale / cap).tanh();
+            *p = (cap * t - lse).exp();
+            *ds = *p * (*ds - delta) * (T::of(1.0) - t * t) * scale;
+        }),
     }
 }
 
@@ -271,7 +348,7 @@ impl Op for Attention {
         let mut lse = vec![0f64; batch * heads * time];
         let out = by_dtype!(tensors[0].dtype(), T => {
             let data = [whole::<T>(&storages[0])?, whole::<T>(&storages[1])?, whole::<T>(&storages[2])?];
-            let kernel = Kernel { sizes, data, places, scale: T::of(1.0 / (d as f64).sqrt()) };
+            let kernel = Kernel { sizes, data, places, scores: Scores::of(&self.form, d) };
             let n = batch * time * heads * d;
             let mut out: Vec<T> = Vec::with_capacity(n);
             let (shared, kept) = (Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr()));
@@ -297,7 +374,7 @@ impl Op for Attention {
         let ((so, lo), (sg, lg)) = (out.storage_and_layout(), grad.storage_and_layout());
         by_dtype!(grad.dtype(), T => {
             let data = [whole::<T>(&storages[0])?, whole::<T>(&storages[1])?, whole::<T>(&storages[2])?];
-            let kernel = Kernel { sizes, data, places, scale: T::of(1.0 / (d as f64).sqrt()) };
+            let kernel = Kernel { sizes, data, places, scores: Scores::of(&self.form, d) };
             let (out, g) = (super::real::view::<T>(&so, lo)?, super::real::view::<T>(&sg, lg)?);
             let (width, kv_width) = (heads * d, kv_heads * d);
             let (sizes3, widths) = if self.packed { (vec![3 * width * time], [0; 3]) } else { (vec![width * time, kv_width * keys, kv_width * keys], [width, kv_width, kv_width]) };

@@ -4,6 +4,8 @@
 //! in f32 (as PyTorch's autocast does).
 //! Deliberately not here: candle's fused kernels, most of which lose the gradient without a word.
 
+use super::Readout;
+use super::attention::Form;
 use candle_core::{D, DType, Device, Result, Tensor};
 
 /// x · Wᵀ, for `weight` (out, in), or x · W where it is stored `transposed` (in, out), in the type of x: a weight of
@@ -61,8 +63,20 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     Tensor::cat(&[first, second], 3)?.reshape((batch, time, width))?.to_dtype(dtype)
 }
 
+/// The same where `head_dim` is more than the angles turn: the rest of each head stays.
+pub fn rope_part(x: &Tensor, cos: &Tensor, sin: &Tensor, head_dim: usize) -> Result<Tensor> {
+    let (batch, time, width) = x.dims3()?;
+    let turning = 2 * cos.dim(1)?;
+    let heads = x.reshape((batch, time, width / head_dim, head_dim))?;
+    let turned = heads.narrow(3, 0, turning)?.contiguous()?.reshape((batch, time, width / head_dim * turning))?;
+    let turned = rope(&turned, cos, sin)?.reshape((batch, time, width / head_dim, turning))?;
+    let rest = heads.narrow(3, turning, head_dim - turning)?;
+    Tensor::cat(&[turned, rest.contiguous()?], 3)?.reshape((batch, time, width))
+}
+
 /// Causal attention. q (batch, time, heads · d), k and v (batch, keys, kv_heads · d): the last query sees all keys.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, kv_heads: usize) -> Result<Tensor> {
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, form: Form) -> Result<Tensor> {
+    let Form { heads, kv_heads, .. } = form;
     let (batch, time, width) = q.dims3()?;
     let keys = k.dim(1)?;
     let d = width / heads;
@@ -74,16 +88,27 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, kv_heads: usi
     };
     let q = split(q, heads, time)?;
     let (k, v) = (repeat(split(k, kv_heads, keys)?)?, repeat(split(v, kv_heads, keys)?)?);
-    let scores = (wide(&q.matmul(&k.transpose(2, 3)?)?)? / (d as f64).sqrt())?; // (batch, heads, time, keys)
-    let scores = scores.broadcast_add(&mask(time, keys, scores.dtype(), scores.device())?)?;
+    let scores = wide(&q.matmul(&k.transpose(2, 3)?)?)?; // (batch, heads, time, keys)
+    let scores = match form.scale {
+        None => (scores / (d as f64).sqrt())?,
+        Some(scale) => (scores * scale)?,
+    };
+    let scores = form.cap.map_or(Ok(scores.clone()), |cap| soft_cap(&scores, cap))?;
+    let scores = scores.broadcast_add(&mask((time, keys), form.window, scores.dtype(), scores.device())?)?;
     let weights = softmax(&scores)?.to_dtype(v.dtype())?;
     weights.matmul(&v)?.transpose(1, 2)?.reshape((batch, time, width))
 }
 
+/// cap · tanh(x / cap) (Gemma 2).
+pub fn soft_cap(x: &Tensor, cap: f64) -> Result<Tensor> {
+    ((x / cap)?.tanh()? * cap)?.to_dtype(x.dtype())
+}
+
 /// 0 where a query may look and a large negative number elsewhere: (time, keys).
-fn mask(time: usize, keys: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+fn mask((time, keys): (usize, usize), window: Option<usize>, dtype: DType, device: &Device) -> Result<Tensor> {
     let before = keys - time;
-    let values: Vec<f32> = (0..time).flat_map(|i| (0..keys).map(move |j| if j > before + i { -1e30 } else { 0.0 })).collect();
+    let seen = |i: usize, j: usize| j <= before + i && window.is_none_or(|window| j + window > before + i);
+    let values: Vec<f32> = (0..time).flat_map(|i| (0..keys).map(move |j| if seen(i, j) { 0.0 } else { -1e30 })).collect();
     Tensor::from_vec(values, (time, keys), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }
 
@@ -106,6 +131,11 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     ((w * 0.5)? * (inner.tanh()? + 1.0)?)?.to_dtype(x.dtype())
 }
 
+/// GELU by the error function.
+pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
+    wide(x)?.gelu_erf()?.to_dtype(x.dtype())
+}
+
 /// Rows of `table` (rows, width) by ids (batch, time).
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (batch, time) = ids.dims2()?;
@@ -115,9 +145,40 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
 /// Σ weight · −log softmax(hidden · headᵀ)[target]: hidden (rows, width), head (vocab, width), targets and weights
 /// (rows). Holds all logits.
 pub fn cross_entropy(hidden: &Tensor, head: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let logits = wide(&linear(hidden, head, None, false)?)?;
+    cross_entropy_of(hidden, Readout::plain(head), targets, weights)
+}
+
+/// The same with what may follow the head's product.
+pub fn cross_entropy_of(hidden: &Tensor, readout: Readout, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let logits = wide(&linear(hidden, readout.head, readout.bias, false)?)?;
+    let logits = readout.cap.map_or(Ok(logits.clone()), |cap| soft_cap(&logits, cap))?;
     let top = logits.max_keepdim(D::Minus1)?.detach();
     let lse = (logits.broadcast_sub(&top)?.exp()?.sum_keepdim(D::Minus1)?.log()? + top)?; // (rows, 1)
     let chosen = logits.gather(&targets.unsqueeze(1)?, 1)?;
     ((lse - chosen)?.squeeze(1)? * weights.to_dtype(logits.dtype())?)?.sum_all()
+}
+
+/// Shares of the chosen experts: softmax of logits (rows, experts) over all, of which the chosen (rows · k) are taken.
+pub fn gates(logits: &Tensor, chosen: &[u32], normalise: bool) -> Result<Tensor> {
+    let rows = logits.dim(0)?;
+    let chosen = Tensor::new(chosen, logits.device())?.reshape((rows, ()))?;
+    let shares = softmax(&wide(logits)?)?.gather(&chosen, 1)?;
+    if normalise { shares.broadcast_div(&shares.sum_keepdim(1)?) } else { Ok(shares) }
+}
+
+/// Σ over experts of share · result, put where each result's token stands: shares (rows, k), one result (n, width) an
+/// expert. Gives (rows, width) in the type of the results.
+pub fn combine(shares: &Tensor, results: &[Tensor], places: &[Vec<(u32, u32)>]) -> Result<Tensor> {
+    let (rows, k) = shares.dims2()?;
+    let Some(first) = results.first() else { candle_core::bail!("a mixture of no experts") };
+    let mut out = Tensor::zeros((rows, first.dim(1)?), shares.dtype(), shares.device())?;
+    let flat = shares.flatten_all()?;
+    for (result, places) in results.iter().zip(places) {
+        let tokens: Vec<u32> = places.iter().map(|p| p.0).collect();
+        let slots: Vec<u32> = places.iter().map(|p| p.0 * k as u32 + p.1).collect();
+        let share = flat.index_select(&Tensor::new(slots, shares.device())?, 0)?.unsqueeze(1)?;
+        let part = result.to_dtype(shares.dtype())?.broadcast_mul(&share)?;
+        out = out.index_add(&Tensor::new(tokens, shares.device())?, &part, 0)?;
+    }
+    out.to_dtype(first.dtype())
 }

@@ -1,4 +1,4 @@
-//! Fused ops that work number by number: sums, products with a mask, views, SwiGLU, GELU.
+//! Fused ops that work number by number: sums, products, views, SwiGLU, GELU by tanh and by the error function.
 //! Deliberately not here: anything that sums over a dimension.
 
 use super::graph::Op;
@@ -80,6 +80,53 @@ impl Op for Mask {
     }
     fn backward(&self, args: &[Tensor], _: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(times(grad, &args[1])?), None])
+    }
+}
+
+/// a · b, both of which may want a gradient.
+pub struct Times;
+
+impl Op for Times {
+    fn name(&self) -> &'static str {
+        "times"
+    }
+    fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
+        times(&args[0], &args[1])
+    }
+    fn backward(&self, args: &[Tensor], _: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(times(grad, &args[1])?), Some(times(grad, &args[0])?)])
+    }
+}
+
+/// x · factor + shift, of two constants.
+pub struct Affine {
+    pub factor: f64,
+    pub shift: f64,
+}
+
+impl Affine {
+    fn of(x: &Tensor, factor: f64, shift: f64) -> Result<Tensor> {
+        let x = x.contiguous()?;
+        let (s, l) = x.storage_and_layout();
+        by_dtype!(x.dtype(), T => {
+            let (v, factor, shift) = (view::<T>(&s, l)?, T::of(factor), T::of(shift));
+            Tensor::from_vec(zip(v, v, |x, _| x * factor + shift), x.shape(), x.device())
+        })
+    }
+}
+
+impl Op for Affine {
+    fn name(&self) -> &'static str {
+        "affine"
+    }
+    fn forgets(&self, _: usize) -> bool {
+        true
+    }
+    fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
+        Self::of(&args[0], self.factor, self.shift)
+    }
+    fn backward(&self, _: &[Tensor], _: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(Self::of(grad, self.factor, 0.0)?)])
     }
 }
 
@@ -175,6 +222,36 @@ impl Op for Gelu {
             let out = zip(view::<T>(&sx, lx)?, view::<T>(&sg, lg)?, |x: T, d| {
                 let t = gelu_tanh(x);
                 d * half * (one + t + x * (one - t * t) * root * (one + T::of(3.0 * CUBIC) * x * x))
+            });
+            Ok(vec![Some(Tensor::from_vec(out, x.shape(), x.device())?)])
+        })
+    }
+}
+
+/// GELU by the error function (Hendrycks and Gimpel 2016).
+pub struct GeluErf;
+
+impl Op for GeluErf {
+    fn name(&self) -> &'static str {
+        "gelu_erf"
+    }
+    fn forward(&self, args: &[Tensor], _: &[bool]) -> Result<Tensor> {
+        let x = args[0].contiguous()?;
+        let (s, l) = x.storage_and_layout();
+        by_dtype!(x.dtype(), T => {
+            let (v, half, one, root) = (view::<T>(&s, l)?, T::of(0.5), T::of(1.0), T::of(std::f64::consts::FRAC_1_SQRT_2));
+            Tensor::from_vec(zip(v, v, |x: T, _| half * x * (one + Real::erf(x * root))), x.shape(), x.device())
+        })
+    }
+    /// d/dx = (1 + erf(x / √2)) / 2 + x · exp(−x² / 2) / √(2π).
+    fn backward(&self, args: &[Tensor], _: &Tensor, grad: &Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let (x, grad) = (args[0].contiguous()?, grad.contiguous()?);
+        let ((sx, lx), (sg, lg)) = (x.storage_and_layout(), grad.storage_and_layout());
+        by_dtype!(x.dtype(), T => {
+            let (half, one, root) = (T::of(0.5), T::of(1.0), T::of(std::f64::consts::FRAC_1_SQRT_2));
+            let density = T::of(1.0 / (2.0 * std::f64::consts::PI).sqrt());
+            let out = zip(view::<T>(&sx, lx)?, view::<T>(&sg, lg)?, |x: T, d| {
+                d * (half * (one + Real::erf(x * root)) + x * (-half * x * x).exp() * density)
             });
             Ok(vec![Some(Tensor::from_vec(out, x.shape(), x.device())?)])
         })

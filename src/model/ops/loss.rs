@@ -8,36 +8,49 @@ use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
-/// Σ weight · −log softmax(hidden · headᵀ)[target]: arguments hidden (rows, width) and head (vocab, width).
+/// Σ weight · −log softmax(hidden · headᵀ)[target]: arguments hidden (rows, width), head (vocab, width), and the bias of
+/// the logits (vocab) where there is one.
 pub struct CrossEntropy {
     /// A row of weight 0 is not looked at.
     pub targets: Vec<u32>,
     pub weights: Vec<f32>,
     /// Whether products are made in bf16.
     bf16: bool,
-    /// Gradients of the sum, made by the forward pass.
-    grads: Mutex<Option<[Option<Tensor>; 2]>>,
+    /// Logits become cap · tanh(logit / cap).
+    cap: Option<f64>,
+    /// Gradients of the sum, made by the forward pass, one an argument.
+    grads: Mutex<Option<Vec<Option<Tensor>>>>,
 }
 
 /// Bytes of logits that are held at a time.
 const CHUNK_BYTES: usize = 8 << 20;
 
 impl CrossEntropy {
-    pub fn new(targets: Vec<u32>, weights: Vec<f32>, bf16: bool) -> Self {
-        Self { targets, weights, bf16, grads: Mutex::new(None) }
+    pub fn new(targets: Vec<u32>, weights: Vec<f32>, cap: Option<f64>, bf16: bool) -> Self {
+        Self { targets, weights, bf16, cap, grads: Mutex::new(None) }
     }
 
-    fn run<T: Real>(&self, hidden: &[T], head: &[T], (rows, width, vocab): (usize, usize, usize), needs: &[bool]) -> Result<Sums<T>> {
+    fn run<T: Real>(
+        &self,
+        (hidden, head, bias): (&[T], &[T], Option<&[T]>),
+        (rows, width, vocab): (usize, usize, usize),
+        needs: &[bool],
+    ) -> Result<Sums<T>> {
         let chunk = (CHUNK_BYTES / (vocab * size_of::<T>()).max(1)).clamp(1, rows.max(1));
         let mut d_hidden: Vec<T> = Vec::with_capacity(if needs[0] { rows * width } else { 0 });
         let mut d_head = vec![T::of(0.0); if needs[1] { vocab * width } else { 0 }];
+        let mut d_bias = vec![T::of(0.0); bias.map_or(0, <[T]>::len)];
         let mut loss = 0f64;
         let mut losses = vec![T::of(0.0); rows];
         for first in (0..rows).step_by(chunk) {
             let n = chunk.min(rows - first);
             let inputs = &hidden[first * width..(first + n) * width];
-            let mut logits = product_in(self.bf16, (n, vocab, width), (inputs, false), (head, true), None)?;
+            let start = bias.map(|bias| bias.repeat(n));
+            let mut logits = product_in(self.bf16, (n, vocab, width), (inputs, false), (head, true), start)?;
             self.rows(&mut logits, first, vocab, &mut losses[first..first + n]);
+            if bias.is_some() {
+                wide(|| logits.chunks_exact(vocab).for_each(|row| d_bias.iter_mut().zip(row).for_each(|(d, &x)| *d += x)));
+            }
             if needs[0] {
                 d_hidden.extend(product_in(self.bf16, (n, width, vocab), (&logits, false), (head, false), None)?);
             }
@@ -52,7 +65,7 @@ impl CrossEntropy {
         for x in losses {
             loss += x.to_f64();
         }
-        Ok(Sums { loss, d_hidden, d_head })
+        Ok(Sums { loss, d_hidden, d_head, d_bias })
     }
 
     /// Each row of logits becomes its gradient, weight · (softmax − target), and its loss is written down.
@@ -67,7 +80,10 @@ impl CrossEntropy {
                         row.fill(T::of(0.0));
                         T::of(0.0)
                     } else {
-                        loss_row(row, target, weight)
+                        match self.cap.map(T::of) {
+                            None => loss_row(row, target, weight),
+                            Some(cap) => capped_row(row, target, weight, cap),
+                        }
                     };
                     // SAFETY: every row has one place of its own.
                     unsafe { *kept.at(at) = loss };
@@ -81,6 +97,7 @@ struct Sums<T> {
     loss: f64,
     d_hidden: Vec<T>,
     d_head: Vec<T>,
+    d_bias: Vec<T>,
 }
 
 #[inline(always)]
@@ -97,6 +114,22 @@ fn loss_row<T: Real>(row: &mut [T], target: usize, weight: T) -> T {
     }
     row[target] -= weight;
     weight * (sum.ln() - chosen)
+}
+
+/// The same of cap · tanh(logit / cap), whose slope is 1 − tanh².
+#[inline(always)]
+fn capped_row<T: Real>(row: &mut [T], target: usize, weight: T, cap: T) -> T {
+    let slopes: Vec<T> = row
+        .iter_mut()
+        .map(|x| {
+            let t = (*x / cap).tanh();
+            *x = cap * t;
+            T::of(1.0) - t * t
+        })
+        .collect();
+    let loss = loss_row(row, target, weight);
+    row.iter_mut().zip(slopes).for_each(|(x, slope)| *x *= slope);
+    loss
 }
 
 /// x · factor, in x's own place.
@@ -123,7 +156,11 @@ impl Op for CrossEntropy {
     }
     fn forward(&self, args: &[Tensor], needs: &[bool]) -> Result<Tensor> {
         let (hidden, head) = (args[0].contiguous()?, args[1].contiguous()?);
+        let bias = args.get(2).map(Tensor::contiguous).transpose()?;
         let ((rows, width), (vocab, inputs)) = (hidden.dims2()?, head.dims2()?);
+        if bias.as_ref().is_some_and(|bias| bias.dims() != [vocab]) {
+            candle_core::bail!("cross-entropy over {vocab} logits with a bias of another length");
+        }
         if inputs != width || self.targets.len() != rows || self.weights.len() != rows {
             candle_core::bail!("cross-entropy of {:?} with a head of {:?} and {} targets", hidden.dims(), head.dims(), self.targets.len());
         }
@@ -132,12 +169,17 @@ impl Op for CrossEntropy {
             candle_core::bail!("target {target} is beyond the vocabulary of {vocab}");
         }
         let ((sh, lh), (sw, lw)) = (hidden.storage_and_layout(), head.storage_and_layout());
+        let held = bias.as_ref().map(Tensor::storage_and_layout);
         by_dtype!(hidden.dtype(), T => {
-            let sums = self.run(view::<T>(&sh, lh)?, view::<T>(&sw, lw)?, (rows, width, vocab), needs)?;
+            let bias_values = held.as_ref().map(|(s, l)| view::<T>(s, l)).transpose()?;
+            let sums = self.run((view::<T>(&sh, lh)?, view::<T>(&sw, lw)?, bias_values), (rows, width, vocab), needs)?;
             let keep = |v: Vec<T>, needed: bool, like: &Tensor| -> Result<Option<Tensor>> {
                 if needed { Ok(Some(Tensor::from_vec(v, like.shape(), like.device())?)) } else { Ok(None) }
             };
-            let grads = [keep(sums.d_hidden, needs[0], &hidden)?, keep(sums.d_head, needs[1], &head)?];
+            let mut grads = vec![keep(sums.d_hidden, needs[0], &hidden)?, keep(sums.d_head, needs[1], &head)?];
+            if let Some(bias) = &bias {
+                grads.push(keep(sums.d_bias, needs[2], bias)?);
+            }
             *self.grads.lock().unwrap_or_else(PoisonError::into_inner) = Some(grads);
             Tensor::from_vec(vec![T::of(sums.loss)], (), hidden.device())
         })

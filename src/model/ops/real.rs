@@ -15,6 +15,8 @@ pub trait Real: WithDType + Neg<Output = Self> + Send + Sync {
     fn exp(self) -> Self;
     fn sqrt(self) -> Self;
     fn ln(self) -> Self;
+    /// The error function.
+    fn erf(self) -> Self;
 
     #[inline(always)]
     fn sigmoid(self) -> Self {
@@ -58,6 +60,18 @@ impl Real for f32 {
     fn ln(self) -> Self {
         f32::ln(self)
     }
+    /// To 1.5e-7 (Abramowitz and Stegun 1964, 7.1.26). Vectorises as `exp` does.
+    #[inline(always)]
+    fn erf(self) -> Self {
+        let x = f32::abs(self);
+        let t = 1.0 / (1.0 + 0.327_591_1 * x);
+        let p = 1.061_405_4 * t - 1.453_152;
+        let p = p * t + 1.421_413_8;
+        let p = p * t - 0.284_496_74;
+        let p = (p * t + 0.254_829_6) * t;
+        let y = 1.0 - p * Real::exp(-x * x);
+        if self < 0.0 { -y } else { y }
+    }
 }
 
 impl Real for f64 {
@@ -76,6 +90,10 @@ impl Real for f64 {
     #[inline(always)]
     fn ln(self) -> Self {
         f64::ln(self)
+    }
+    #[inline(always)]
+    fn erf(self) -> Self {
+        candle_core::cpu::erf::erf_f64(self)
     }
 }
 

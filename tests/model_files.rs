@@ -209,9 +209,15 @@ fn with_header(header: &str, bytes: usize) -> Vec<u8> {
 
 #[test]
 fn lying_headers_are_refused_before_anything_is_allocated() {
-    let one = |offsets: &str, shape: &str| format!("{{\"lm_head.weight\":{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":{offsets}}}}}");
-    let two = |first: &str, second: &str| format!("{{\"a\":{{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":{first}}},\"b\":{{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":{second}}}}}");
-    let twice = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
+    let one =
+        |offsets: &str, shape: &str| format!("{{\"lm_head.weight\":{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":{offsets}}}}}");
+    let two = |first: &str, second: &str| {
+        format!(
+            "{{\"a\":{{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":{first}}},\"b\":{{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":{second}}}}}"
+        )
+    };
+    let twice =
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
     let cases = [
         ("beyond the end", with_header(&one("[0,64]", "[16]"), 8)),
         ("2^60 numbers", with_header(&one("[0,4611686018427387904]", "[1152921504606846976]"), 8)),
@@ -274,7 +280,8 @@ fn mutated(bytes: &[u8], random: &mut Stream) -> Vec<u8> {
                 // The next digits become another number.
                 let Some(from) = out[at..].iter().position(u8::is_ascii_digit).map(|i| i + at) else { continue };
                 let to = out[from..].iter().position(|b| !b.is_ascii_digit()).map_or(out.len(), |i| i + from);
-                let numbers = ["0", "-1", "1", "65536", "4294967296", "1152921504606846976", "18446744073709551615", "1e308", "0.5", "null"];
+                let numbers =
+                    ["0", "-1", "1", "65536", "4294967296", "1152921504606846976", "18446744073709551615", "1e308", "0.5", "null"];
                 out.splice(from..to, numbers[random.below(numbers.len() as u64) as usize].bytes());
             }
         }
@@ -298,7 +305,9 @@ fn mutated_files_open_or_are_refused_in_one_line() {
         sources.push(dir);
     }
     if let Some(tiny) = asset("models/tiny-random") {
-        sources.extend(["gemma3_text", "qwen3_moe", "phi3", "smollm3", "llama-rope-yarn", "llama-variants/sharded"].map(|name| tiny.join(name)));
+        sources.extend(
+            ["gemma3_text", "qwen3_moe", "phi3", "smollm3", "llama-rope-yarn", "llama-variants/sharded"].map(|name| tiny.join(name)),
+        );
     }
     let base = sources[0].clone();
     let adapter = asset("models/stories260K/peft/rslora_all_r8");
@@ -310,9 +319,11 @@ fn mutated_files_open_or_are_refused_in_one_line() {
             Some(adapter) if random.below(6) == 0 => adapter.clone(),
             _ => sources[random.below(sources.len() as u64) as usize].clone(),
         };
-        let files: Vec<PathBuf> = std::fs::read_dir(&source).unwrap().map(|e| e.unwrap().path()).filter(|p| {
-            p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.ends_with("config.json") || n.contains(".safetensors"))
-        }).collect();
+        let files: Vec<PathBuf> = std::fs::read_dir(&source)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.ends_with("config.json") || n.contains(".safetensors")))
+            .collect();
         let target = work.path().join("model");
         let _ = std::fs::remove_dir_all(&target);
         std::fs::create_dir(&target).unwrap();
@@ -321,7 +332,11 @@ fn mutated_files_open_or_are_refused_in_one_line() {
             let mut bytes = std::fs::read(file).unwrap();
             if i == chosen {
                 // Numbers behind a header say nothing: the header is what is read.
-                let header = if file.extension().is_some_and(|e| e == "safetensors") { 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize } else { bytes.len() };
+                let header = if file.extension().is_some_and(|e| e == "safetensors") {
+                    8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
+                } else {
+                    bytes.len()
+                };
                 let rest = bytes.split_off(header.min(bytes.len()));
                 bytes = [mutated(&bytes, &mut random), rest].concat();
             }

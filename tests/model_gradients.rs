@@ -181,7 +181,12 @@ fn attention_with_grouped_heads_blocks_and_more_keys_than_queries() {
     );
     let v = vars(&[&[2, 66, 3 * 8]]);
     let third = |i: usize| v[0].narrow(2, i * 8, 8);
-    both("attention, packed", &v, |g| ops::attention_packed(g, &v[0], Form::new(2, 2)), || composed::attention(&third(0)?, &third(1)?, &third(2)?, Form::new(2, 2)));
+    both(
+        "attention, packed",
+        &v,
+        |g| ops::attention_packed(g, &v[0], Form::new(2, 2)),
+        || composed::attention(&third(0)?, &third(1)?, &third(2)?, Form::new(2, 2)),
+    );
 }
 
 #[test]
@@ -516,7 +521,9 @@ fn sequences_side_by_side_give_what_each_gives_alone() {
         let texts: [&[u32]; 4] = [&[1, 5, 5, 12, 0, 3, 7, 2, 9], &[4], &[2, 2, 9, 4], &[11, 6, 8, 1, 1, 0, 3, 12]];
         let full: Vec<Tensor> = texts
             .iter()
-            .map(|ids| decoder.hidden(&Tensor::new(*ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach())
+            .map(|ids| {
+                decoder.hidden(&Tensor::new(*ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach()
+            })
             .collect();
         // Prompts of several lengths together, then single tokens, of which some come in later and others have ended.
         let mut caches: Vec<Cache> = texts.iter().map(|_| Cache::new()).collect();
@@ -548,7 +555,9 @@ fn forks_share_what_they_have_in_common_and_nothing_else() {
     config.context = 1000;
     let decoder = Decoder::new(config, 8, DType::F64, &Device::Cpu).unwrap();
     let text = |n: usize, seed: u32| (0..n as u32).map(|i| (i * i + seed) % 13).collect::<Vec<u32>>();
-    let alone = |ids: &[u32]| decoder.hidden(&Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach();
+    let alone = |ids: &[u32]| {
+        decoder.hidden(&Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach()
+    };
     let prompt = text(150, 0);
     let mut first = Cache::new();
     extended(&decoder, &mut [(&mut first, &prompt)]);
@@ -656,7 +665,8 @@ fn gradients_explain(name: &str, decoder: &Decoder) {
 #[test]
 fn every_parameter_of_every_family_that_opens() {
     let Some(dir) = common::asset("models/tiny-random") else { return };
-    let mut list: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.join("config.json").is_file()).collect();
+    let mut list: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.join("config.json").is_file()).collect();
     list.sort();
     let next = std::sync::Mutex::new(list.into_iter());
     let work = || {
@@ -676,15 +686,47 @@ fn variants_that_configs_allow() {
     let plain = small("llama", false);
     let llama = Arch::llama(Rope::new(10_000.0, 4));
     let variants: [(&str, Arch); 5] = [
-        ("own head norms", Arch { norm: NormKind::Layer, places: Places::Shared, parallel: true, head_norm: HeadNorm::Own, ..llama.clone() }),
+        (
+            "own head norms",
+            Arch { norm: NormKind::Layer, places: Places::Shared, parallel: true, head_norm: HeadNorm::Own, ..llama.clone() },
+        ),
         ("sparse and dense", {
             let experts = Experts { count: 3, per_token: 2, ffn: 6, normalise: false };
             let layers = vec![Layer::default(), Layer { dense: true, window: Some(3), ..Layer::default() }];
             Arch { experts: Some(experts), layers, ..llama.clone() }
         }),
-        ("packed", Arch { qkv: Qkv::Packed, ffn: FfnKind::Packed, qkv_bias: true, output_bias: true, ffn_bias: true, activation: Activation::Gelu, ..llama.clone() }),
-        ("after", Arch { places: Places::After, norm: NormKind::RmsLessOne, head_norm: HeadNorm::Whole, logit_cap: Some(3.0), head_bias: true, ..llama.clone() }),
-        ("no positions", Arch { layers: vec![Layer { rope: None, ..Layer::default() }; 2], attention_cap: Some(2.0), embedding_scale: Some(1.7), ..llama.clone() }),
+        (
+            "packed",
+            Arch {
+                qkv: Qkv::Packed,
+                ffn: FfnKind::Packed,
+                qkv_bias: true,
+                output_bias: true,
+                ffn_bias: true,
+                activation: Activation::Gelu,
+                ..llama.clone()
+            },
+        ),
+        (
+            "after",
+            Arch {
+                places: Places::After,
+                norm: NormKind::RmsLessOne,
+                head_norm: HeadNorm::Whole,
+                logit_cap: Some(3.0),
+                head_bias: true,
+                ..llama.clone()
+            },
+        ),
+        (
+            "no positions",
+            Arch {
+                layers: vec![Layer { rope: None, ..Layer::default() }; 2],
+                attention_cap: Some(2.0),
+                embedding_scale: Some(1.7),
+                ..llama.clone()
+            },
+        ),
     ];
     // Names for everything have to be at hand: of two norms of heads stablelm has them.
     for (name, arch) in variants {
@@ -716,7 +758,8 @@ fn variants_that_configs_allow() {
         let ids: Vec<u32> = vec![1, 5, 5, 12, 0, 3, 7, 2, 9];
         let run = || value(&decoder, &ids);
         check(name, &vars, run);
-        let full = decoder.hidden(&Tensor::new(ids.clone(), &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach();
+        let full =
+            decoder.hidden(&Tensor::new(ids.clone(), &Device::Cpu).unwrap().unsqueeze(0).unwrap(), &mut Pass::default()).unwrap().detach();
         let mut cache = Cache::new();
         let outs = [0..4, 4..5, 5..9].map(|range| extended(&decoder, &mut [(&mut cache, &ids[range])]).remove(0));
         same(name, &Tensor::cat(&outs, 1).unwrap(), &full);

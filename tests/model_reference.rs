@@ -40,7 +40,8 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
 /// Every model that transformers wrote for these tests.
 fn tiny() -> Option<Vec<(String, std::path::PathBuf)>> {
     let dir = asset("models/tiny-random")?;
-    let mut list: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.join("config.json").is_file()).collect();
+    let mut list: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.join("config.json").is_file()).collect();
     list.sort();
     assert!(list.len() >= 21, "{} models", list.len());
     Some(list.into_iter().map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), path)).collect())
@@ -75,7 +76,8 @@ fn logits_of_tiny_random_models_equal_those_of_transformers() {
         let (mut own, mut left, mut right) = (Cache::new(), Cache::new(), Cache::new());
         let (mut at, mut got) = (0, Vec::new());
         for n in steps {
-            let mut parts: Vec<(&mut Cache, &[u32])> = vec![(&mut left, &other[..1]), (&mut own, &ids[at..at + n]), (&mut right, &other[..3])];
+            let mut parts: Vec<(&mut Cache, &[u32])> =
+                vec![(&mut left, &other[..1]), (&mut own, &ids[at..at + n]), (&mut right, &other[..3])];
             if at == 0 {
                 parts.remove(0);
                 parts.rotate_left(1);
@@ -109,7 +111,8 @@ fn what_is_saved_of_every_family_is_read_back_alike() {
         assert_eq!(logits(&again, &ids), logits(&decoder, &ids), "{name}");
         let names = |dir: &Path| {
             let bytes = std::fs::read(dir.join("model.safetensors")).unwrap();
-            let mut names: Vec<String> = safetensors::SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(|n| n.to_string()).collect();
+            let mut names: Vec<String> =
+                safetensors::SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(|n| n.to_string()).collect();
             names.sort();
             names
         };

@@ -292,7 +292,9 @@ struct Taker<'a> {
 
 impl Taker<'_> {
     fn take(&mut self, name: &str) -> Result<Weight, ModelError> {
-        self.left.remove(name).ok_or_else(|| ModelError::Config(format!("the parameter {name} is missing; give all that the architecture has")))
+        self.left
+            .remove(name)
+            .ok_or_else(|| ModelError::Config(format!("the parameter {name} is missing; give all that the architecture has")))
     }
     fn linear(&mut self, prefix: &str, name: &str) -> Result<Linear, ModelError> {
         let weight = self.take(&format!("{prefix}{name}.weight"))?;
@@ -336,9 +338,9 @@ impl Taker<'_> {
     fn heads(&mut self, prefix: &str, name: &str, heads: usize) -> Result<HeadWeights, ModelError> {
         Ok(match self.config.arch.head_norm {
             HeadNorm::Whole => HeadWeights::Whole(self.norm(prefix, name)?),
-            HeadNorm::Own => {
-                HeadWeights::Own((0..heads).map(|h| self.take(&format!("{prefix}{name}.norms.{h}.weight"))?.tensor()).collect::<Result<_, _>>()?)
-            }
+            HeadNorm::Own => HeadWeights::Own(
+                (0..heads).map(|h| self.take(&format!("{prefix}{name}.norms.{h}.weight"))?.tensor()).collect::<Result<_, _>>()?,
+            ),
             HeadNorm::Each | HeadNorm::None => HeadWeights::Each(self.norm(prefix, name)?),
         })
     }

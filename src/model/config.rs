@@ -47,7 +47,11 @@ impl Config {
             return Err(ModelError::Config(text));
         };
         if !Family::NEW.contains(&family) {
-            let text = format!("model.family = {:?} is opened and not begun anew; name a model in model.init, or choose one of {}", section.family, known());
+            let text = format!(
+                "model.family = {:?} is opened and not begun anew; name a model in model.init, or choose one of {}",
+                section.family,
+                known()
+            );
             return Err(ModelError::Config(text));
         }
         let (width, heads) = (section.width, section.heads);
@@ -145,7 +149,9 @@ impl Config {
         if arch.ropes.iter().any(|rope| rope.dims < 2 || rope.dims > self.head_dim) {
             return fail(format!("head_dim = {}: rotary positions turn at least two of its numbers and at most all", self.head_dim));
         }
-        if !arch.learned_positions && (0..self.layers.min(arch.layers.len().max(1))).any(|i| arch.layer(i).rope.is_some_and(|r| r >= arch.ropes.len())) {
+        if !arch.learned_positions
+            && (0..self.layers.min(arch.layers.len().max(1))).any(|i| arch.layer(i).rope.is_some_and(|r| r >= arch.ropes.len()))
+        {
             return fail("layers: one asks for rotary positions that are not described".into());
         }
         if !arch.layers.is_empty() && arch.layers.len() != self.layers {
@@ -168,7 +174,12 @@ impl Config {
         if arch.head_norm != HeadNorm::None && arch.qkv != Qkv::Apart {
             return fail("norms of queries and keys want their weights apart".into());
         }
-        for (name, value) in [("soft cap", arch.attention_cap), ("soft cap", arch.logit_cap), ("scale", arch.attention_scale), ("scale", arch.embedding_scale)] {
+        for (name, value) in [
+            ("soft cap", arch.attention_cap),
+            ("soft cap", arch.logit_cap),
+            ("scale", arch.attention_scale),
+            ("scale", arch.embedding_scale),
+        ] {
             if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
                 return fail(format!("a {name} of {value} is out of range; it is a positive number"));
             }

@@ -291,14 +291,20 @@ impl Decoder {
                 let (inputs, outputs) = linear.sizes()?;
                 let rank = low.a.dim(0)?;
                 if low.a.dims() != [rank, inputs] || low.b.dims() != [outputs, rank] {
-                    let text = format!("the adapter of {prefix}{name} is {:?} and {:?} for a layer of {inputs} inputs and {outputs} outputs; use the model that it was trained on", low.a.dims(), low.b.dims());
+                    let text = format!(
+                        "the adapter of {prefix}{name} is {:?} and {:?} for a layer of {inputs} inputs and {outputs} outputs; use the model that it was trained on",
+                        low.a.dims(),
+                        low.b.dims()
+                    );
                     return Err(ModelError::Config(text));
                 }
                 linear.set_adapter(Some(low));
             }
         }
         match changes.keys().min() {
-            Some(name) => Err(ModelError::Config(format!("no linear layer is called {name}; use the adapter with the model that it was trained on"))),
+            Some(name) => {
+                Err(ModelError::Config(format!("no linear layer is called {name}; use the adapter with the model that it was trained on")))
+            }
             None => Ok(()),
         }
     }
@@ -464,12 +470,8 @@ impl Decoder {
         let (c, block) = (&self.config, &self.weights.blocks[i]);
         let layer = c.arch.layer(i);
         let rope = layer.rope.and_then(|rope| angles.get(rope));
-        let form = Form {
-            window: layer.window,
-            scale: c.arch.attention_scale,
-            cap: c.arch.attention_cap,
-            ..Form::new(c.heads, c.kv_heads)
-        };
+        let form =
+            Form { window: layer.window, scale: c.arch.attention_scale, cap: c.arch.attention_cap, ..Form::new(c.heads, c.kv_heads) };
         let (q_width, kv_width, d) = (c.q_width(), c.kv_width(), c.head_dim);
         let (mut q, mut k, v) = match &block.attention {
             Projections::Apart { q, k, v } => Linear::forward_all([q, k, v], graph, h)?.into(),

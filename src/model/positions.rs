@@ -20,15 +20,37 @@ pub struct Rope {
 pub enum Scaling {
     None,
     /// Positions divided by `factor` (Chen et al. 2023).
-    Linear { factor: f64 },
+    Linear {
+        factor: f64,
+    },
     /// A base that grows with the text once it is longer than `original` (bloc97 and emozilla 2023).
-    Dynamic { factor: f64, original: usize },
+    Dynamic {
+        factor: f64,
+        original: usize,
+    },
     /// Long wavelengths divided by `factor`, short ones not, smoothly between (Llama 3.1).
-    Llama3 { factor: f64, low: f64, high: f64, original: usize },
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original: usize,
+    },
     /// The same with a ramp over dimensions, and a gain of cosines and sines (Peng et al. 2023).
-    Yarn { factor: f64, original: usize, fast: f64, slow: f64, truncate: bool, gain: f64 },
+    Yarn {
+        factor: f64,
+        original: usize,
+        fast: f64,
+        slow: f64,
+        truncate: bool,
+        gain: f64,
+    },
     /// A divisor for each pair of numbers, others for texts longer than `original` (Ding et al. 2024, LongRoPE).
-    Long { short: Vec<f64>, long: Vec<f64>, original: usize, gain: f64 },
+    Long {
+        short: Vec<f64>,
+        long: Vec<f64>,
+        original: usize,
+        gain: f64,
+    },
 }
 
 /// Cosines and sines of the positions of one pass: (tokens, dims / 2) each.

@@ -38,7 +38,9 @@ pub fn gemma(r: &Reader) -> Read {
     let named = r.text("hidden_activation")?.or(named);
     let activation = match named.as_deref() {
         None | Some("gelu_pytorch_tanh" | "gelu_new") => "gelu_pytorch_tanh",
-        Some(other) => return Err(r.refuse("hidden_act", &format!("{other:?} is not built here"), "choose a model with gelu_pytorch_tanh")),
+        Some(other) => {
+            return Err(r.refuse("hidden_act", &format!("{other:?} is not built here"), "choose a model with gelu_pytorch_tanh"));
+        }
     };
     common(r, Family::Gemma, Habits { kv_heads: Some(16), activation: ("", activation), ..HABITS })
 }

@@ -49,7 +49,9 @@ pub const STARCODER: Names = Names { up: "mlp.c_fc", down: "mlp.c_proj", ..NAMES
 pub fn gpt2(r: &Reader) -> Read {
     let named = r.text("activation_function")?.unwrap_or_else(|| "gelu_new".into());
     let activation = match r.activation("activation_function", &named)? {
-        Activation::Silu => return Err(r.refuse("activation_function", &format!("{named:?} is not built here"), "choose a model with gelu_new")),
+        Activation::Silu => {
+            return Err(r.refuse("activation_function", &format!("{named:?} is not built here"), "choose a model with gelu_new"));
+        }
         gelu => gelu,
     };
     r.flag("scale_attn_weights", true)?;

@@ -66,7 +66,8 @@ fn switched_windows(r: &Reader, c: &mut Config) -> Result<(), ModelError> {
 
 fn write_switched_windows(c: &Config, map: &mut Json) {
     let window = c.arch.layers.iter().find_map(|layer| layer.window);
-    let kinds: Vec<_> = (0..c.layers).map(|i| if c.arch.layer(i).window.is_some() { "sliding_attention" } else { "full_attention" }).collect();
+    let kinds: Vec<_> =
+        (0..c.layers).map(|i| if c.arch.layer(i).window.is_some() { "sliding_attention" } else { "full_attention" }).collect();
     map.insert("use_sliding_window".into(), json!(window.is_some()));
     map.insert("sliding_window".into(), json!(window));
     map.insert("layer_types".into(), json!(kinds));
@@ -131,11 +132,8 @@ pub fn smollm3(r: &Reader) -> Read {
     let window = r.window(None)?;
     let window = if r.boolean("use_sliding_window", false)? { window } else { None };
     let slides = r.layer_types(c.layers, |i| window.is_some() && !rotates[i])?;
-    let layer = |(rotates, slides): (&bool, &bool)| Layer {
-        rope: rotates.then_some(0),
-        window: window.filter(|_| *slides),
-        ..Layer::default()
-    };
+    let layer =
+        |(rotates, slides): (&bool, &bool)| Layer { rope: rotates.then_some(0), window: window.filter(|_| *slides), ..Layer::default() };
     c.arch.layers = rotates.iter().zip(&slides).map(layer).collect();
     Ok(c)
 }

@@ -17,8 +17,7 @@ pub const MIXTRAL: Names = Names {
 };
 
 pub fn mixtral(r: &Reader) -> Result<Config, ModelError> {
-    let habits =
-        Habits { kv_heads: Some(8), context: 131_072, theta: 1_000_000.0, eps: ("rms_norm_eps", 1e-5), ..Habits::LLAMA };
+    let habits = Habits { kv_heads: Some(8), context: 131_072, theta: 1_000_000.0, eps: ("rms_norm_eps", 1e-5), ..Habits::LLAMA };
     let mut c = r.rotary(Family::Mixtral, habits)?;
     c.arch.experts = Some(Experts {
         count: r.size("num_local_experts", Some(8))?,

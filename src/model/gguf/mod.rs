@@ -120,5 +120,10 @@ impl File {
 
 /// What of a config decides the places of its parameters.
 pub fn shape_of(config: &Config) -> Shape<'static> {
-    Shape { model_type: config.family.name(), heads: config.heads, kv_heads: config.kv_heads, experts: config.arch.experts.as_ref().map_or(0, |e| e.count) }
+    Shape {
+        model_type: config.family.name(),
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        experts: config.arch.experts.as_ref().map_or(0, |e| e.count),
+    }
 }

@@ -131,7 +131,8 @@ pub fn of_json(path: &Path, map: &Map<String, Value>) -> Result<Config, ModelErr
 /// A file that holds one JSON object.
 pub(in super::super) fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("config.json");
-    let io = |e: std::io::Error| file_error(path, format!("cannot be read ({e})"), &format!("name a model directory, which holds a {name}"));
+    let io =
+        |e: std::io::Error| file_error(path, format!("cannot be read ({e})"), &format!("name a model directory, which holds a {name}"));
     let mut text = String::new();
     std::fs::File::open(path).map_err(io)?.take(LARGEST_FILE).read_to_string(&mut text).map_err(io)?;
     let value: Value = serde_json::from_str(&text).map_err(|e| file_error(path, format!("is not JSON ({e})"), ANEW))?;
@@ -394,7 +395,9 @@ impl Reader<'_> {
     pub fn text(&self, key: &str) -> Result<Option<String>, ModelError> {
         match self.present(key) {
             None => Ok(None),
-            Some(v) => v.as_str().map(|s| Some(s.to_string())).ok_or_else(|| self.refuse(key, &format!("{} is not a text", shortened(v)), ANEW)),
+            Some(v) => {
+                v.as_str().map(|s| Some(s.to_string())).ok_or_else(|| self.refuse(key, &format!("{} is not a text", shortened(v)), ANEW))
+            }
         }
     }
     /// A list of whole numbers.

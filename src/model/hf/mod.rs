@@ -43,7 +43,11 @@ pub fn dtype_of(dir: &Path) -> Result<DType, ModelError> {
 /// Reads `config.json` alone.
 pub fn load_config(dir: &Path) -> Result<Config, ModelError> {
     if peft::is_adapter(dir) {
-        return Err(file_error(dir, "holds an adapter and no whole model".into(), "merge it into its base model first, or name the base model"));
+        return Err(file_error(
+            dir,
+            "holds an adapter and no whole model".into(),
+            "merge it into its base model first, or name the base model",
+        ));
     }
     config::read(&dir.join("config.json"))
 }

@@ -100,7 +100,11 @@ pub fn apply(decoder: &mut Decoder, dir: &Path) -> Result<(), ModelError> {
 fn replace(decoder: &Decoder, file: &Path, whole: Vec<(String, Tensor)>) -> Result<(), ModelError> {
     for (name, tensor) in whole {
         let Some(param) = decoder.params().iter().find(|param| param.name == name) else {
-            return Err(file_error(file, format!("holds {name}, for which the base model has no place"), "use the adapter with its own base model"));
+            return Err(file_error(
+                file,
+                format!("holds {name}, for which the base model has no place"),
+                "use the adapter with its own base model",
+            ));
         };
         if param.var.dims() != tensor.dims() {
             let what = format!("{name} has shape {:?} where the base model has {:?}", tensor.dims(), param.var.dims());
@@ -135,14 +139,20 @@ impl Settings {
             return Err(refuse(format!("init_lora_weights: {init:?} changes the base model, which the adapter does not hold")));
         }
         if let Some((key, value)) = map.iter().find(|(key, value)| !HARMLESS.contains(&key.as_str()) && says_something(value)) {
-            return Err(refuse(format!("{key}: {} is a setting that is not known here and may change what the adapter computes", shortened(value))));
+            return Err(refuse(format!(
+                "{key}: {} is a setting that is not known here and may change what the adapter computes",
+                shortened(value)
+            )));
         }
-        let number = |value: &Value, key: &str| value.as_f64().filter(|x| x.is_finite()).ok_or_else(|| refuse(format!("{key}: {} is not a number", shortened(value))));
+        let number = |value: &Value, key: &str| {
+            value.as_f64().filter(|x| x.is_finite()).ok_or_else(|| refuse(format!("{key}: {} is not a number", shortened(value))))
+        };
         let Some(alpha) = map.get("lora_alpha") else { return Err(refuse("lora_alpha: is missing".into())) };
         let mut patterns = Vec::new();
         for (pattern, value) in map.get("alpha_pattern").and_then(Value::as_object).into_iter().flatten() {
             // As PEFT matches them: the pattern is the end of a module's name, at a dot.
-            let regex = Regex::new(&format!(r"^(.*\.)?({pattern})$")).map_err(|_| refuse(format!("alpha_pattern: {pattern:?} is no pattern")))?;
+            let regex =
+                Regex::new(&format!(r"^(.*\.)?({pattern})$")).map_err(|_| refuse(format!("alpha_pattern: {pattern:?} is no pattern")))?;
             patterns.push((regex, number(value, "alpha_pattern")?));
         }
         let root = map.get("use_rslora").is_some_and(says_something);

@@ -106,7 +106,11 @@ impl Combine {
             result.dims() == [places.len(), width] && places.iter().all(|&(row, slot)| (row as usize) < rows && (slot as usize) < k)
         };
         if width == 0 || args.len() != self.places.len() + 1 || !args[1..].iter().zip(&self.places).all(fits) {
-            candle_core::bail!("a mixture of {} experts with results {:?}", self.places.len(), args.iter().map(Tensor::dims).collect::<Vec<_>>());
+            candle_core::bail!(
+                "a mixture of {} experts with results {:?}",
+                self.places.len(),
+                args.iter().map(Tensor::dims).collect::<Vec<_>>()
+            );
         }
         Ok((rows, k, width))
     }

@@ -151,7 +151,13 @@ impl Reader<'_> {
                     Some(Value::Object(own)) => own,
                     _ => continue,
                 },
-                (None, true) => return Err(self.refuse(key, "differs from layer to layer, which is not built here for this family", "choose another model")),
+                (None, true) => {
+                    return Err(self.refuse(
+                        key,
+                        "differs from layer to layer, which is not built here for this family",
+                        "choose another model",
+                    ));
+                }
                 // The older dialect scales the far positions alone.
                 (Some(_), false) if near => continue,
                 _ => object,

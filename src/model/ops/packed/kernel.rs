@@ -242,7 +242,7 @@ unsafe fn part<L: Lanes, F: Form, const T: usize, const A: usize, const B: usize
             let x = &*x.add(t * stride);
             // Σ (q − zero) · a = Σ q · a − zero · Σ a.
             let sum = if B - A == 8 { x.sum } else { x.halves[A / 4] };
-            *acc = L::ints(-zero * sum);
+            *acc = L::ints((-zero).wrapping_mul(sum));
         }
         // Written out, so that every shift is a constant.
         macro_rules! vectors {

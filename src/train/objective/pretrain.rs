@@ -19,6 +19,9 @@ use crate::train::measure::{Phase, Phases};
 /// Tokens that one batch of an evaluation reads at least, so that short contexts do not make many small ones.
 const EVAL_TOKENS: usize = 2048;
 
+/// Tokens of a step below which drawing them takes less time than telling another thread to do it.
+const WORTH_IT: usize = 2048;
+
 /// Windows that an evaluation reads at once.
 pub fn eval_batch(batch: usize, context: usize) -> usize {
     batch.max(EVAL_TOKENS / context.max(1)).max(1)
@@ -94,7 +97,8 @@ impl Objective for Pretrain {
             }
             None => draw(&mut self.windows, train, optim.batch, optim.accumulate),
         };
-        self.ahead = Some(Ahead::begin(self.windows.clone(), train, optim.batch, optim.accumulate));
+        let tokens = optim.batch * optim.accumulate * self.windows.context;
+        self.ahead = (tokens >= WORTH_IT).then(|| Ahead::begin(self.windows.clone(), train, optim.batch, optim.accumulate));
         Ok(vec![step])
     }
 

@@ -2,6 +2,7 @@
 //! makes of them, so that a screen can slide the temperature without asking the model again.
 //! Deliberately not here: drawing a token (`sample::sampler`), which needs every logit and a random stream.
 
+use crate::penalties::{Moves, Past};
 use crate::report::{Candidate, Distribution};
 use crate::spec::Sampler;
 
@@ -15,32 +16,9 @@ const MAX_BINS: usize = 128;
 pub struct Chance {
     /// The probability with which it is drawn after every filter; 0 where a filter cut it.
     pub p: f32,
-    /// Its probability after the repetition penalty and the temperature, before the filters.
+    /// Its probability after the penalties and the temperature, before the filters.
     pub before: f32,
     pub kept: bool,
-}
-
-impl Sampler {
-    /// What is wrong with these settings, in one line that names the setting and its range.
-    pub fn problem(&self) -> Option<String> {
-        let bad = |name: &str, value: f32, range: &str| Some(format!("{name} = {value}: must be {range}"));
-        match self {
-            s if !(s.temperature >= 0.0 && s.temperature.is_finite()) => {
-                bad("temperature", s.temperature, "0 (always the most probable token) or more")
-            }
-            s if !(0.0..=1.0).contains(&s.top_p) => bad("top_p", s.top_p, "between 0 and 1 (1 keeps all)"),
-            s if !(0.0..=1.0).contains(&s.min_p) => bad("min_p", s.min_p, "between 0 and 1 (0 keeps all)"),
-            s if !(s.repetition_penalty > 0.0 && s.repetition_penalty.is_finite()) => {
-                bad("repetition_penalty", s.repetition_penalty, "above 0 (1 penalises nothing)")
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The repetition penalty of CTRL (Keskar et al. 2019, section 4.1): a logit moves towards less probable.
-pub fn penalised(logit: f32, penalty: f32) -> f32 {
-    if logit > 0.0 { logit / penalty } else { logit * penalty }
 }
 
 impl Distribution {
@@ -74,18 +52,17 @@ impl Distribution {
         Self { top: best.to_vec(), tail: tail.into_iter().collect() }
     }
 
-    /// What `sampler` makes of the candidates in `top`, in their order. `seen` are the ids of the text so far,
-    /// which the repetition penalty moves (tokens of the tail are not told apart, so it leaves the tail alone).
-    pub fn probabilities(&self, sampler: &Sampler, seen: &[u32]) -> Vec<Chance> {
+    /// What `sampler` makes of the candidates in `top`, in their order. Penalties move tokens of the past, and a bias its
+    /// own (tokens of the tail are not told apart, so that both leave the tail alone).
+    pub fn probabilities(&self, sampler: &Sampler, past: &Past) -> Vec<Chance> {
         if self.top.is_empty() {
             return Vec::new();
         }
         // Entries are (logit, how many tokens, place in `top`), best first.
         let mut entries: Vec<(f32, u32, Option<usize>)> = Vec::with_capacity(self.top.len() + self.tail.len());
+        let moves = Moves::new(sampler, past);
         for (place, candidate) in self.top.iter().enumerate() {
-            let hit = sampler.repetition_penalty != 1.0 && seen.contains(&candidate.id);
-            let logit = if hit { penalised(candidate.logit, sampler.repetition_penalty) } else { candidate.logit };
-            entries.push((logit, 1, Some(place)));
+            entries.push((moves.apply(candidate.id, candidate.logit), 1, Some(place)));
         }
         entries.extend(self.tail.iter().map(|&(logit, count)| (logit, count, None)));
         entries.retain(|e| e.0 > f32::NEG_INFINITY && e.1 > 0);
@@ -133,7 +110,7 @@ impl Distribution {
     }
 }
 
-/// How many tokens of each entry pass top-k, then top-p of what is left, then min-p. Entries are best first.
+/// How many tokens of each entry pass top-k, then top-p of what is left, then min-p, then typical. Entries are best first.
 fn keep(entries: &[(f32, u32, Option<usize>)], weight: impl Fn(f32) -> f64, sampler: &Sampler) -> Vec<u32> {
     let mut left = if sampler.top_k == 0 { u64::MAX } else { sampler.top_k as u64 };
     let mut kept: Vec<u32> = entries
@@ -164,7 +141,39 @@ fn keep(entries: &[(f32, u32, Option<usize>)], weight: impl Fn(f32) -> f64, samp
             }
         }
     }
+    if sampler.typical_p < 1.0 {
+        keep_typical(entries, weight, f64::from(sampler.typical_p), &mut kept);
+    }
     kept
+}
+
+/// Keeps the tokens nearest to the expected surprise until their mass reaches `p`; those as near as the last one stay too.
+fn keep_typical(entries: &[(f32, u32, Option<usize>)], weight: impl Fn(f32) -> f64, p: f64, kept: &mut [u32]) {
+    let mass: f64 = entries.iter().zip(kept.iter()).map(|(e, &n)| weight(e.0) * f64::from(n)).sum();
+    let surprise = |logit: f32| -(weight(logit) / mass).ln();
+    let mut of: Vec<(f64, f64)> = Vec::new(); // (distance from the expected, mass)
+    let all = || entries.iter().zip(kept.iter()).filter(|(e, n)| **n > 0 && weight(e.0) > 0.0);
+    let expected: f64 = all().map(|(e, &n)| f64::from(n) * weight(e.0) / mass * surprise(e.0)).sum();
+    // Tokens of one entry are equally far, so that they are kept or cut together.
+    of.extend(all().map(|(e, &n)| ((surprise(e.0) - expected).abs(), f64::from(n) * weight(e.0) / mass)));
+    of.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let Some(limit) = typical_limit(&of, p) else { return };
+    for (entry, n) in entries.iter().zip(kept.iter_mut()) {
+        if *n > 0 && (surprise(entry.0) - expected).abs() > limit {
+            *n = 0;
+        }
+    }
+}
+
+/// The distance of the last token that is kept: the first at which the mass reaches `p`. `of` is (distance, mass), nearest first.
+pub fn typical_limit(of: &[(f64, f64)], p: f64) -> Option<f64> {
+    let mut sum = 0.0;
+    let below = of.iter().take_while(|(_, mass)| {
+        sum += mass;
+        sum < p
+    });
+    let at = below.count();
+    of.get(at.min(of.len().saturating_sub(1))).map(|(distance, _)| *distance)
 }
 
 /// The greatest logit and Σ n · exp((logit − max) / temperature).
@@ -206,7 +215,7 @@ mod tests {
     }
 
     fn ps(d: &Distribution, s: &Sampler) -> Vec<f32> {
-        d.probabilities(s, &[]).iter().map(|c| (c.p * 1e5).round() / 1e5).collect()
+        d.probabilities(s, &Past::default()).iter().map(|c| (c.p * 1e5).round() / 1e5).collect()
     }
 
     #[test]
@@ -229,12 +238,11 @@ mod tests {
     #[test]
     fn the_penalty_moves_seen_tokens_alone() {
         let d = known();
-        let chances = d.probabilities(&Sampler { repetition_penalty: 2.0, ..sampler() }, &[0]);
+        let chances = d.probabilities(&Sampler { repetition_penalty: 2.0, ..sampler() }, &Past::prompt(&[0]));
         // ln 8 / 2 = ln 2.83: of 10.83.
         let root = 8f32.sqrt();
         assert!((chances[0].p - root / (8.0 + root)).abs() < 1e-5);
         assert!((chances[1].p - 4.0 / (8.0 + root)).abs() < 1e-5);
-        assert_eq!(penalised(-1.0, 2.0), -2.0);
     }
 
     #[test]
@@ -246,7 +254,7 @@ mod tests {
         assert!(few.tail.len() <= MAX_BINS);
         for temperature in [0.3f32, 0.7, 1.0, 1.5, 3.0] {
             let exact: f64 = logits.iter().map(|&l| f64::from(l / temperature).exp()).sum();
-            let got = few.probabilities(&Sampler { temperature, ..sampler() }, &[]);
+            let got = few.probabilities(&Sampler { temperature, ..sampler() }, &Past::default());
             for (chance, candidate) in got.iter().zip(&few.top) {
                 let want = f64::from(candidate.logit / temperature).exp() / exact;
                 assert!((f64::from(chance.p) / want - 1.0).abs() < 5e-3, "{temperature}: {} {want}", chance.p);
@@ -259,22 +267,18 @@ mod tests {
         let mut stream = Stream::new(6, "logits");
         let logits: Vec<f32> = (0..1000).map(|_| (stream.normal() * 2.0) as f32).collect();
         let best = Distribution::from_logits(&logits, 8, |_| String::new()).top;
-        let chances = Distribution::of_candidates(&best).probabilities(&sampler(), &[]);
+        let chances = Distribution::of_candidates(&best).probabilities(&sampler(), &Past::default());
         for (chance, candidate) in chances.iter().zip(&best) {
             assert!((chance.p / candidate.probability - 1.0).abs() < 0.02, "{} {}", chance.p, candidate.probability);
         }
-        assert!(Distribution::of_candidates(&[]).probabilities(&sampler(), &[]).is_empty());
+        assert!(Distribution::of_candidates(&[]).probabilities(&sampler(), &Past::default()).is_empty());
     }
 
     #[test]
-    fn impossible_tokens_and_wrong_settings() {
+    fn impossible_tokens_stay_impossible() {
         let d = Distribution::from_logits(&[f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY], 2, |id| id.to_string());
         assert_eq!(d.top[0].id, 1);
-        assert_eq!(d.probabilities(&sampler(), &[])[0].p, 1.0);
-        assert!(Distribution::default().probabilities(&sampler(), &[]).is_empty());
-        assert!(Sampler { temperature: f32::NAN, ..sampler() }.problem().unwrap().starts_with("temperature"));
-        assert!(Sampler { top_p: 1.5, ..sampler() }.problem().is_some());
-        assert!(Sampler { repetition_penalty: 0.0, ..sampler() }.problem().is_some());
-        assert_eq!(Sampler::default().problem(), None);
+        assert_eq!(d.probabilities(&sampler(), &Past::default())[0].p, 1.0);
+        assert!(Distribution::default().probabilities(&sampler(), &Past::default()).is_empty());
     }
 }

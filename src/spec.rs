@@ -45,6 +45,13 @@ pub struct GenerateSpec {
     pub prompt: String,
     /// A chat: rendered by the model's template.
     pub messages: Vec<Message>,
+    /// What the template is given beside: schemas of functions, documents, and variables such as `enable_thinking`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub template: serde_json::Map<String, serde_json::Value>,
     /// 0 asks for the distribution of the next token alone.
     pub max_tokens: usize,
     pub sampler: Sampler,
@@ -63,6 +70,9 @@ impl Default for GenerateSpec {
             model: String::new(),
             prompt: String::new(),
             messages: Vec::new(),
+            tools: Vec::new(),
+            documents: Vec::new(),
+            template: serde_json::Map::new(),
             max_tokens: 128,
             sampler: Sampler::default(),
             alternatives: 0,
@@ -73,14 +83,74 @@ impl Default for GenerateSpec {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+impl GenerateSpec {
+    /// The chat that is asked for.
+    pub fn chat(&self) -> Chat {
+        let Self { tools, documents, template, .. } = self.clone();
+        Chat { tools, documents, more: template, ..Chat::from(self.messages.as_slice()) }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
     pub content: String,
 }
 
-/// How the next token is drawn. The order is: repetition penalty, temperature, top-k, top-p, min-p.
+impl Message {
+    pub fn new(role: &str, content: &str) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+}
+
+/// A conversation with all that a chat template may be given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Chat {
+    /// Objects with `role` and `content`, and what templates know beside: `tool_calls`, `name`, `reasoning_content`.
+    pub messages: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// JSON schemas of functions that the model may call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<serde_json::Value>,
+    /// With `title` and `text` each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<serde_json::Value>,
+    /// What this conversation sets by name, such as `enable_thinking`.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Chat {
+    /// A chat of plain turns: (role, content) each.
+    pub fn of<'m>(turns: impl IntoIterator<Item = (&'m str, &'m str)>) -> Self {
+        let message = |(role, content): (&str, &str)| {
+            [("role", role), ("content", content)].map(|(key, value)| (key.to_owned(), serde_json::Value::from(value))).into_iter().collect()
+        };
+        Self { messages: turns.into_iter().map(message).collect(), ..Self::default() }
+    }
+
+    /// The role of a message; empty where it has none.
+    pub fn role(&self, at: usize) -> &str {
+        self.text_of(at, "role")
+    }
+    /// The text of a message; empty where it is none.
+    pub fn content(&self, at: usize) -> &str {
+        self.text_of(at, "content")
+    }
+    fn text_of(&self, at: usize, key: &str) -> &str {
+        self.messages.get(at).and_then(|m| m.get(key)).and_then(serde_json::Value::as_str).unwrap_or_default()
+    }
+}
+
+impl From<&[Message]> for Chat {
+    fn from(messages: &[Message]) -> Self {
+        Self::of(messages.iter().map(|m| (m.role.as_str(), m.content.as_str())))
+    }
+}
+
+/// How the next token is drawn. The order is: logit bias, repetition, presence and frequency penalties, DRY, temperature,
+/// top-k, top-p, min-p, typical.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sampler {
@@ -92,14 +162,45 @@ pub struct Sampler {
     pub top_p: f32,
     /// 0 keeps all.
     pub min_p: f32,
+    /// The mass of tokens about as surprising as the distribution expects that is kept (locally typical sampling, Meister et
+    /// al. 2022); 1 keeps all.
+    pub typical_p: f32,
     /// 1 penalises nothing.
     pub repetition_penalty: f32,
+    /// Taken off the logit of each token that was generated already; 0 penalises nothing.
+    pub presence_penalty: f32,
+    /// Taken off as often as it was generated.
+    pub frequency_penalty: f32,
+    /// "Don't repeat yourself": `dry_multiplier · dry_base ^ (n − dry_allowed_length)` is taken off a token that would go on
+    /// with a repetition of n tokens; 0 is off.
+    pub dry_multiplier: f32,
+    pub dry_base: f32,
+    pub dry_allowed_length: usize,
+    /// Texts across which nothing counts as repeated.
+    pub dry_breakers: Vec<String>,
+    /// Added to the logits of tokens, by id.
+    pub logit_bias: std::collections::BTreeMap<u32, f32>,
     pub seed: u64,
 }
 
 impl Default for Sampler {
     fn default() -> Self {
-        Self { temperature: 0.8, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+        Self {
+            temperature: 0.8,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            typical_p: 1.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            dry_multiplier: 0.0,
+            dry_base: 1.75,
+            dry_allowed_length: 2,
+            dry_breakers: ["\n", ":", "\"", "*"].map(String::from).to_vec(),
+            logit_bias: std::collections::BTreeMap::new(),
+            seed: 0,
+        }
     }
 }
 

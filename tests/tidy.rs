@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("rng", 0),
     ("text", 0),
     ("distribution", 0),
+    ("penalties", 0),
     ("gguf", 0),
     ("data", 1),
     ("model", 1),

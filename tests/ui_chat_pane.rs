@@ -10,6 +10,7 @@ use weightroom::report::{Candidate, Distribution, JobId, Report, Signal, Token, 
 use weightroom::spec::GenerateSpec;
 use weightroom::ui::harness::Harness;
 use weightroom::ui::shell::Out;
+use weightroom::ui::world::{Load, Loaded};
 
 /// The harness with an engine that answers when told to.
 struct Desk {
@@ -341,6 +342,211 @@ fn a_chat_sends_messages_and_a_failure_is_told() {
     assert!(desk.screen().contains("the weights are gone") && desk.screen().contains("pick another model"));
 }
 
+/// A chat of two exchanges, the field left.
+fn dialogue(width: u16, height: u16) -> Desk {
+    let mut desk = Desk::new(width, height);
+    desk.keys("esc c i ctrl-c");
+    for (said, answer) in [("Hello", " Hi there."), ("And you?", " Well.")] {
+        desk.h.type_text(said);
+        desk.keys("enter");
+        let job = desk.job(true);
+        desk.begin(job);
+        desk.say(job, &[answer]);
+        desk.end(job, "end");
+    }
+    desk.keys("esc");
+    desk
+}
+
+fn contents(spec: &GenerateSpec) -> Vec<String> {
+    spec.messages.iter().map(|m| format!("{}: {}", m.role, m.content)).collect()
+}
+
+#[test]
+fn a_system_prompt_and_examples_stand_in_front() {
+    let mut desk = dialogue(120, 36);
+    desk.keys("p");
+    desk.h.type_text("Be kind.");
+    desk.keys("enter esc x");
+    desk.h.type_text("1 => one");
+    desk.keys("enter");
+    desk.h.type_text("Now?");
+    desk.keys("enter");
+    let said = contents(&desk.asked[&desk.job(true)]);
+    let want = ["system: Be kind.", "user: 1", "assistant: one", "user: Hello", "assistant: Hi there.", "user: And you?", "assistant: Well.", "user: Now?"];
+    assert_eq!(said, want);
+    let screen = desk.screen();
+    assert!(screen.contains("system") && screen.contains("Be kind.") && screen.contains("1 => one"), "{screen}");
+    // A text that is gone on with has them in front as they stand.
+    let mut desk = Desk::new(120, 36);
+    desk.keys("esc x");
+    desk.h.type_text("sea => mer");
+    desk.keys("enter");
+    assert!(desk.screen().contains("The cat sat on the"), "what was being written is back: {}", desk.screen());
+    desk.keys("enter");
+    assert_eq!(desk.asked[&desk.job(true)].prompt, "sea => mer\nThe cat sat on the");
+}
+
+#[test]
+fn an_earlier_prompt_is_edited_into_a_branch_of_its_own() {
+    let mut desk = dialogue(120, 40);
+    desk.keys("l h e");
+    desk.keys("ctrl-u");
+    desk.h.type_text("Good day");
+    desk.keys("enter");
+    let job = desk.job(true);
+    let edited = contents(&desk.asked[&job]);
+    assert_eq!(edited.len(), 1, "{edited:?}");
+    assert!(edited[0].contains("Good day"), "{edited:?}");
+    desk.begin(job);
+    desk.say(job, &[" Good day to you."]);
+    desk.end(job, "end");
+    let screen = desk.screen();
+    assert!(screen.contains("Good day to you.") && !screen.contains("And you?") && screen.contains("version 2/2"), "{screen}");
+    desk.h.type_text("More");
+    desk.keys("enter");
+    assert_eq!(contents(&desk.asked[&desk.job(true)])[1..], ["assistant: Good day to you.", "user: More"]);
+    let job = desk.job(true);
+    desk.begin(job);
+    desk.say(job, &[" More."]);
+    desk.end(job, "end");
+    // The old branch is where it was.
+    desk.keys("esc g g k l h [");
+    let screen = desk.screen();
+    assert!(screen.contains("And you?") && screen.contains("Well.") && !screen.contains("Good day to you."), "{screen}");
+}
+
+#[test]
+fn two_partners_stand_beside_each_other() {
+    let mut desk = dialogue(140, 40);
+    desk.keys("b G enter");
+    assert!(desk.screen().contains("| ELIZA"), "{}", desk.screen());
+    let before = desk.asked.values().filter(|s| s.max_tokens > 0).count();
+    desk.h.type_text("I am sad");
+    desk.keys("enter");
+    let asked: Vec<(u64, String)> =
+        desk.asked.iter().filter(|(_, s)| s.max_tokens > 0).skip(before).map(|(job, s)| (*job, s.model.clone())).collect();
+    assert_eq!(asked.iter().map(|a| a.1.as_str()).collect::<Vec<_>>(), ["demo", "builtin:eliza"]);
+    for ((job, _), text) in asked.iter().zip(["LEFT words", "RIGHT words"]) {
+        desk.begin(*job);
+        desk.say(*job, &[text]);
+        desk.end(*job, "end");
+    }
+    let screen = desk.screen();
+    assert!(screen.lines().any(|l| l.contains("LEFT words") && l.contains("│") && l.contains("RIGHT words")), "{screen}");
+    desk.keys("esc b");
+    desk.h.type_text("");
+    desk.keys("i");
+    desk.h.type_text("And?");
+    desk.keys("enter");
+    let said = contents(&desk.asked[&desk.job(true)]);
+    assert_eq!(said[said.len() - 2..], ["assistant: LEFT words", "user: And?"]);
+}
+
+#[test]
+fn what_is_kept_is_written_in_the_forms_of_the_others() {
+    let mut desk = dialogue(120, 36);
+    let lines = |desk: &mut Desk, keys: &str| -> Vec<(String, serde_json::Value)> {
+        desk.h.keys(keys);
+        let out = desk.h.out();
+        desk.h.draw();
+        let lines = out.into_iter().filter_map(|out| match out {
+            Out::Load(Load::Append { path, line }) => Some((path.display().to_string(), serde_json::from_str(&line).unwrap())),
+            _ => None,
+        });
+        lines.collect()
+    };
+    let liked = lines(&mut desk, "L");
+    assert_eq!((liked[0].0.as_str(), &liked[0].1["label"]), ("labels/liked.jsonl", &true.into()));
+    assert_eq!((&liked[0].1["prompt"][2]["content"], &liked[0].1["completion"][0]["content"]), (&"And you?".into(), &" Well.".into()));
+    let kept = lines(&mut desk, "K");
+    assert_eq!((kept[0].0.as_str(), &kept[0].1["question"], &kept[0].1["answer"]), ("evals/kept.jsonl", &"And you?".into(), &"Well.".into()));
+    // Ranking: the answer that is there and three more.
+    let before = desk.asked.len();
+    desk.keys("r");
+    let jobs: Vec<u64> = desk.asked.iter().skip(before).filter(|(_, s)| s.max_tokens > 0).map(|(job, _)| *job).collect();
+    assert_eq!(jobs.len(), 3);
+    for (i, job) in jobs.iter().enumerate() {
+        desk.begin(*job);
+        desk.h.report(*job, Report::Token(Token { id: 7, bytes: format!(" answer {}", i.min(1)).into_bytes(), probability: 0.5, alternatives: Vec::new(), from_prompt: false }));
+        if i + 1 < jobs.len() {
+            desk.end(*job, "end");
+        } else {
+            desk.h.report(*job, Report::finished(false, ""));
+        }
+    }
+    let items = lines(&mut desk, "t");
+    assert_eq!(items[0].0, "labels/chat/items.jsonl");
+    let item = &items[0].1;
+    let contents: Vec<&str> = item["responses"].as_array().unwrap().iter().map(|r| r["content"].as_str().unwrap()).collect();
+    assert_eq!(contents, [" Well.", " answer 0", " answer 1"], "equal answers are one");
+    assert_eq!((&item["responses"][1]["id"], &item["responses"][1]["ids"]), (&"r2".into(), &serde_json::json!([7])));
+    assert_eq!(item["prompt"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_saved_conversation_is_opened_again() {
+    let mut desk = dialogue(120, 36);
+    desk.h.keys("s");
+    let saved = desk.h.out().into_iter().find_map(|out| match out {
+        Out::Load(Load::Write { path, text }) => Some((path, text)),
+        _ => None,
+    });
+    let (path, text) = saved.unwrap();
+    assert!(path.starts_with("chats") && path.extension().unwrap() == "jsonl");
+    let mut other = Desk::new(120, 36);
+    other.h.keys("esc w");
+    other.h.loaded(Loaded::Chats(vec![(path.clone(), text.len() as u64)]));
+    assert!(other.screen().contains("saved conversations"), "{}", other.screen());
+    other.h.keys("enter");
+    let ticket = other.h.out().into_iter().find_map(|out| match out {
+        Out::Load(Load::Chat { ticket, .. }) => Some(ticket),
+        _ => None,
+    });
+    other.h.loaded(Loaded::Chat { ticket: ticket.unwrap(), result: Ok(text) });
+    other.pump();
+    let screen = other.screen();
+    assert!(screen.contains("Hello") && screen.contains("Hi there.") && screen.contains("Well."), "{screen}");
+    other.keys("i");
+    other.h.type_text("On");
+    other.keys("enter");
+    assert_eq!(contents(&other.asked[&other.job(true)]).len(), 5);
+    // A file that is none says so and changes nothing.
+    other.h.keys("esc esc w enter");
+    let ticket = other.h.out().into_iter().find_map(|out| match out {
+        Out::Load(Load::Chat { ticket, .. }) => Some(ticket),
+        _ => None,
+    });
+    if let Some(ticket) = ticket {
+        other.h.loaded(Loaded::Chat { ticket, result: Ok("no".into()) });
+        assert!(other.screen().contains("line 1"), "{}", other.screen());
+    }
+}
+
+#[test]
+fn reasoning_folds_and_the_rendered_prompt_can_be_looked_at() {
+    let mut desk = Desk::new(120, 36);
+    desk.keys("esc c i ctrl-c");
+    desk.h.type_text("Why?");
+    desk.keys("enter");
+    let job = desk.job(true);
+    desk.begin(job);
+    let text = [("prompt_text", "<|im_start|>user\nWhy?<|im_end|>".into()), ("rendering", "the model's own".into())];
+    desk.h.report(job, Report::Facts(text.into_iter().map(|(k, v): (&str, serde_json::Value)| (k.to_string(), v)).collect()));
+    desk.say(job, &["<think>", "a secret", " thought"]);
+    assert!(desk.screen().contains("▸ thinks, 3 tokens") && !desk.screen().contains("secret thought"), "{}", desk.screen());
+    desk.say(job, &["</think>", "Because."]);
+    desk.end(job, "end");
+    assert!(desk.screen().contains("▸ thought for 4 tokens") && desk.screen().contains("Because."), "{}", desk.screen());
+    desk.keys("esc T");
+    assert!(desk.screen().contains("a secret thought"), "{}", desk.screen());
+    desk.keys("v");
+    let screen = desk.screen();
+    assert!(screen.contains("as the model was given it · the model's own") && screen.contains("<|im_start|>user"), "{screen}");
+    desk.keys("esc");
+    assert!(!desk.screen().contains("<|im_start|>user"));
+}
+
 #[test]
 fn a_paste_keeps_its_lines_and_is_not_sent() {
     let mut desk = Desk::new(120, 36);
@@ -359,7 +565,7 @@ proptest! {
     fn no_keys_at_any_size_break_it(
         keys in prop::collection::vec(prop::sample::select(vec![
             "i", "enter", "esc", "tab", "shift-tab", "h", "j", "k", "l", "t", "a", "f", "e", "m", "c", "n", "o", "z", "s", "y", "d", "G",
-            "g g", "[", "]", "ctrl-d", "ctrl-u", "ctrl-j", "up", "down", "left", "right", "x", "漢", "ctrl-c", "pageup", "backspace", "?",
+            "g g", "[", "]", "ctrl-d", "ctrl-u", "ctrl-j", "up", "down", "left", "right", "x", "漢", "ctrl-c", "pageup", "backspace", "?", "b", "p", "v", "w", "r", "L", "D", "K", "M", "T",
         ]), 0..40),
         width in 0u16..130,
         height in 0u16..50,

@@ -50,6 +50,37 @@ impl Screen {
     }
 }
 
+/// What makes tokens of the text so far less likely.
+#[derive(Debug, ClapArgs)]
+pub struct Penalties {
+    /// Above 1, tokens that stand in the text get less likely.
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub repetition_penalty: f32,
+    /// Taken off each token that was generated already; -2 to 2.
+    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
+    pub presence_penalty: f32,
+    /// Taken off as often as a token was generated; -2 to 2.
+    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
+    pub frequency_penalty: f32,
+    /// Don't repeat yourself: what is taken off a token that goes on with a repetition; 0 is off.
+    #[arg(long, default_value_t = 0.0, value_name = "X")]
+    pub dry_multiplier: f32,
+    /// By how much more with each token of a longer repetition.
+    #[arg(long, default_value_t = 1.75, value_name = "X")]
+    pub dry_base: f32,
+    /// Tokens that may be repeated.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub dry_allowed_length: usize,
+    /// Add BIAS (-100 to 100) to the logit of the token ID; may be given several times.
+    #[arg(long, value_name = "ID=BIAS", value_parser = bias)]
+    pub logit_bias: Vec<(u32, f32)>,
+}
+
+fn bias(text: &str) -> Result<(u32, f32), String> {
+    let parts = text.split_once('=').and_then(|(id, bias)| Some((id.trim().parse().ok()?, bias.trim().parse().ok()?)));
+    parts.ok_or_else(|| "write a token's id, = and a number, such as 262=-100".into())
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a model by a recipe, or go on with a run.
@@ -167,8 +198,16 @@ pub struct Generate {
     /// Leave out tokens with less than P times the probability of the best.
     #[arg(long, default_value_t = 0.0, value_name = "P")]
     pub min_p: f32,
+    /// Draw from the tokens about as surprising as expected that together have probability P.
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub typical_p: f32,
+    #[command(flatten)]
+    pub penalties: Penalties,
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
+    /// With --chat: what the model is told before the question.
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
     /// End before this text; may be given several times.
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,

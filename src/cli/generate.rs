@@ -14,20 +14,14 @@ use crate::spec::{GenerateSpec, JobSpec, Message, Sampler};
 pub fn run(place: &Place, args: &Generate) -> Result<(), Failure> {
     check(args)?;
     let prompt = if args.prompt == "-" { standard_input()? } else { args.prompt.clone() };
-    let messages = if args.chat { vec![Message { role: "user".into(), content: prompt.clone() }] } else { Vec::new() };
+    let system = args.system.iter().map(|text| Message::new("system", text));
+    let messages = if args.chat { system.chain([Message::new("user", &prompt)]).collect() } else { Vec::new() };
     let spec = GenerateSpec {
         model: model_name(&place.project, &args.model)?,
         prompt: prompt.clone(),
         messages,
         max_tokens: args.max_tokens,
-        sampler: Sampler {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            min_p: args.min_p,
-            seed: args.seed,
-            ..Sampler::default()
-        },
+        sampler: sampler(args),
         stop: args.stop.clone(),
         device: args.device.clone(),
         ..GenerateSpec::default()
@@ -38,6 +32,26 @@ pub fn run(place: &Place, args: &Generate) -> Result<(), Failure> {
     let each = |event: &Event| if args.json { out::json(event) } else { show.event(event) };
     let end = if shared { follow_shared(&handle, &place.project, false, spec, each)? } else { follow(&handle, spec, each)? };
     if end.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+fn sampler(args: &Generate) -> Sampler {
+    let penalties = &args.penalties;
+    Sampler {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        typical_p: args.typical_p,
+        repetition_penalty: penalties.repetition_penalty,
+        presence_penalty: penalties.presence_penalty,
+        frequency_penalty: penalties.frequency_penalty,
+        dry_multiplier: penalties.dry_multiplier,
+        dry_base: penalties.dry_base,
+        dry_allowed_length: penalties.dry_allowed_length,
+        logit_bias: penalties.logit_bias.iter().copied().collect(),
+        seed: args.seed,
+        ..Sampler::default()
+    }
 }
 
 /// Settings that no model can be asked with.
@@ -51,6 +65,12 @@ fn check(args: &Generate) -> Result<(), Failure> {
     within("temperature", args.temperature, 100.0)?;
     within("top-p", args.top_p, 1.0)?;
     within("min-p", args.min_p, 1.0)?;
+    within("typical-p", args.typical_p, 1.0)?;
+    // The rest says itself what it may be, by the names of a request's keys.
+    if let Some(problem) = sampler(args).problem() {
+        let (key, rest) = problem.split_once(' ').unwrap_or((&problem, ""));
+        return Err(Failure::Usage(format!("--{} {rest}", key.replace('_', "-"))));
+    }
     if args.stop.iter().any(String::is_empty) {
         return Err(Failure::Usage("--stop: an empty text would end every text before it begins; name one, or leave it out".into()));
     }

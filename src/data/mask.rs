@@ -1,11 +1,13 @@
 //! The mask view's content: the tokens that a training step sees of a row, made by the code that batches are made with, and
 //! what is worth a warning about them.
-//! Deliberately not here: drawing, and chats, whose template comes with fine-tuning.
+//! Deliberately not here: drawing, and how a chat becomes text (`template`).
 
 use super::DataError;
 use super::batch::{Sequence, whole};
 use super::shape::Example;
 use super::stream::TokenStream;
+use super::shape::Turn;
+use super::template::{Found, Moment, Template, chat_of};
 use super::tokenizer::Tokenizer;
 
 /// One token of a sequence.
@@ -46,6 +48,10 @@ pub struct Setting<'s> {
     pub tokenizer: &'s Tokenizer,
     pub end: Option<u32>,
     pub context: usize,
+    /// What makes a text of a conversation.
+    pub template: &'s Template,
+    /// What a template is told of the time.
+    pub now: Moment,
 }
 
 impl Setting<'_> {
@@ -55,10 +61,52 @@ impl Setting<'_> {
             Example::Text(text) => self.window(text, row, following),
             Example::Pair { prompt, completion } => self.pair(prompt, completion, row),
             Example::Question { question, choices, answer } if choices.is_empty() => self.pair(&format!("{question}\n"), answer, row),
+            Example::Chat(turns) => self.chat(turns, row),
+            Example::Judged { prompt, answer, .. } => self.chat(&[prompt.as_slice(), answer].concat(), row),
+            Example::Preference { prompt, chosen, .. } => {
+                let mut mask = self.chat(&[prompt.as_slice(), chosen].concat(), row)?;
+                mask.about = format!("The answer that was chosen. {}", mask.about);
+                Ok(mask)
+            }
             _ => Err(DataError::Other(
-                "a conversation needs a chat template to become tokens, and fine-tuning on them is not here yet; text and prompt/completion are shown".into(),
+                "rows of this shape are no sequence by themselves; texts, prompts with completions and conversations are shown".into(),
             )),
         }
+    }
+
+    /// A conversation by the template: the assistant's turns are the targets.
+    fn chat(&self, turns: &[Turn], row: u64) -> Result<Mask, DataError> {
+        let weights: Vec<Option<f64>> = turns.iter().map(|t| t.weight).collect();
+        let made = self.template.conversation(&chat_of(turns), &weights, self.tokenizer, self.end, self.context, row, self.now)?;
+        let ends = self.template.ends(self.tokenizer);
+        let mut mask = self.shown(made.sequence);
+        mask.tokens.iter_mut().for_each(|t| t.end |= ends.contains(&t.id));
+        let found = match made.found {
+            Found::Marked => "as the template marks them",
+            Found::Rendered => "from where generation would begin each",
+            Found::Searched => "found by their text, since the template renders them otherwise than when they are asked for",
+        };
+        mask.about = format!(
+            "A conversation by the chat template ({}): everything is read, and the assistant's turns with their ends are the targets, {found}.",
+            super::visible(self.template.name())
+        );
+        mask.padding = (self.context + 1).saturating_sub(mask.tokens.len());
+        if mask.targets() == 0 {
+            mask.warnings.push("no token carries loss: a step learns nothing from this row".into());
+        }
+        if made.cut > 0 {
+            let what = match (made.cut_targets, mask.targets()) {
+                (0, _) => "what follows the last answer",
+                (_, 0) => "all of the answers",
+                _ => "the end of the answers",
+            };
+            mask.warnings.push(format!("the row is {} tokens too long for the context: truncation cuts {what}", made.cut));
+        }
+        if !made.learns_end {
+            mask.warnings.push("the end-of-sequence is never a target: the model does not learn to stop here".into());
+        }
+        mask.warnings.extend(made.warnings);
+        Ok(mask)
     }
 
     fn ids(&self, text: &str) -> Result<Vec<u32>, DataError> {
@@ -139,7 +187,9 @@ mod tests {
     fn mask(example: &Example, context: usize, end: bool) -> Mask {
         let name = end.then_some("<|end|>");
         let tokenizer = Tokenizer::train("byte", 0, name, &[], &Silent).unwrap();
-        let setting = Setting { end: name.and_then(|n| tokenizer.token_id(n)), tokenizer: &tokenizer, context };
+        let template = Template::of(&tokenizer);
+        let (end, now) = (name.and_then(|n| tokenizer.token_id(n)), Moment::default());
+        let setting = Setting { end, tokenizer: &tokenizer, context, template: &template, now };
         setting.mask(example, 3, &mut ["next".to_owned(), String::new(), "more".into()].into_iter()).unwrap()
     }
 
@@ -167,8 +217,26 @@ mod tests {
         );
         let none = mask(&pair("abcdef", "g"), 4, true).warnings;
         assert!(none[0].contains("no token carries loss") && none[1].contains("cuts all of the answer"), "{none:?}");
+    }
+
+    #[test]
+    fn a_conversation_shows_what_its_answers_teach() {
+        let said = |turns: &[(&str, &str)]| Example::Chat(turns.iter().map(|(role, content)| Turn::new(role, *content)).collect());
+        let good = mask(&said(&[("user", "a"), ("assistant", "b")]), 40, true);
+        let targets: String = good.tokens.iter().filter(|t| t.weight > 0.0).map(|t| t.text.as_str()).collect();
+        assert_eq!((targets.as_str(), good.targets(), good.warnings.len()), (" b\n<|end|>", 4, 0));
+        assert_eq!(good.padding, 41 - good.tokens.len());
+        let cut = mask(&said(&[("user", "a"), ("assistant", "bcdefgh")]), 20, true).warnings;
+        assert!(cut[0].contains("tokens too long for the context: truncation cuts the end of the answers"), "{cut:?}");
+        assert!(cut[1].contains("end-of-sequence is never a target"), "{cut:?}");
+        let none = mask(&said(&[("user", "a")]), 40, true).warnings;
+        assert!(none[0].contains("no token carries loss"), "{none:?}");
+        let chosen = |text: &str| vec![Turn::new("assistant", text)];
+        let pair = Example::Preference { prompt: vec![Turn::new("user", "a")], chosen: chosen("b"), rejected: chosen("c") };
+        assert!(mask(&pair, 40, true).about.starts_with("The answer that was chosen. A conversation by the chat template (lines, built in)"));
+        let quiz = Example::Question { question: "a".into(), choices: vec!["b".into()], answer: "b".into() };
         let tokenizer = Tokenizer::train("byte", 0, None, &[], &Silent).unwrap();
-        let setting = Setting { tokenizer: &tokenizer, end: None, context: 4 };
-        assert!(setting.mask(&Example::Chat(Vec::new()), 0, &mut std::iter::empty()).unwrap_err().to_string().contains("chat template"));
+        let setting = Setting { tokenizer: &tokenizer, end: None, context: 4, template: &Template::of(&tokenizer), now: Moment::default() };
+        assert!(setting.mask(&quiz, 0, &mut std::iter::empty()).unwrap_err().to_string().contains("no sequence by themselves"));
     }
 }

@@ -24,6 +24,7 @@ pub mod shape;
 pub mod source;
 pub mod stream;
 pub mod table;
+pub mod template;
 pub mod tokenizer;
 pub mod unpack;
 pub mod value;

@@ -290,9 +290,21 @@ impl Tokenizer {
         serde_json::to_string_pretty(&config).unwrap_or_default() + "\n"
     }
 
-    /// The chat template that came with a loaded tokenizer.
+    /// The chat template that came with a loaded tokenizer, where it is a single one (`template::Template` knows all).
     pub fn chat_template(&self) -> Option<&str> {
         self.inner.config.as_ref()?["chat_template"].as_str()
+    }
+
+    /// What `tokenizer_config.json` says, or what the tokenizer's own file says of that.
+    pub fn config(&self) -> Option<&Value> {
+        self.inner.config.as_ref()
+    }
+
+    /// The ids of a text, and the bytes of the text that each is of; `(0, 0)` for what stands around it.
+    pub fn encode_with_places(&self, text: &str, special: bool) -> Result<(Vec<u32>, Vec<(usize, usize)>), DataError> {
+        let fault = |f: EncodeFault| DataError::Other(format!("{}; {}", f.what, f.remedy));
+        let encoding = self.inner.library.encode(text, special).map_err(|e| fault(self.unknown(text, &e)))?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
     }
 
     /// The library's own object, for what only it knows.

@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::chat;
+use super::clock;
 use super::sampler::{draw, log_probabilities};
 use super::session::{Session, probabilities_after};
 use super::stops::Stops;
 use super::stream::Utf8Stream;
+use crate::data::template::Template;
 use crate::data::tokenizer::Tokenizer;
 use crate::model::ModelError;
 use crate::model::decoder::Decoder;
+use crate::penalties::{Past, breakers};
 use crate::report::{Candidate, Distribution, Level, Monitor, Report, Token};
 use crate::rng::Stream;
 use crate::spec::{GenerateSpec, Sampler};
@@ -22,6 +24,8 @@ use crate::spec::{GenerateSpec, Sampler};
 pub const DISTRIBUTION_TOP: usize = 64;
 /// A spec comes from a screen or a file: this many alternatives a token are enough for anybody.
 const MOST_ALTERNATIVES: usize = 256;
+/// Characters of a rendered prompt that are reported.
+const MOST_SHOWN: usize = 64 << 10;
 
 /// What was generated.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,7 +92,10 @@ pub fn generate(decoder: &Decoder, tokenizer: &Tokenizer, spec: &GenerateSpec, m
         if let Some(id) = waiting.take() {
             session.push(id)?;
         }
-        let id = draw(session.logits(), session.window(), &spec.sampler, &mut stream)?;
+        let seen = session.window();
+        let breaks = breakers(&spec.sampler, seen, |id| tokenizer.token_bytes(id));
+        let past = Past { seen, said: drawn.min(seen.len()), breakers: &breaks };
+        let id = draw(session.logits(), &past, &spec.sampler, &mut stream)?;
         if drawn == 0 {
             first_at = Instant::now();
             out.first_token_ms = (first_at - started).as_secs_f64() * 1e3;
@@ -139,24 +146,28 @@ struct Prompt {
     /// Stop texts that the rendering brings.
     stops: Vec<String>,
     /// How the prompt was made: `plain`, or the name of a chat template.
-    rendering: &'static str,
+    rendering: String,
+    /// A chat as the template renders it.
+    text: Option<String>,
 }
 
 impl Prompt {
     fn of(decoder: &Decoder, tokenizer: &Tokenizer, spec: &GenerateSpec) -> Result<Self, ModelError> {
         let config = decoder.config();
-        let mut prompt = Self { ids: Vec::new(), ends: Vec::new(), stops: Vec::new(), rendering: "plain" };
+        let mut prompt = Self { ids: Vec::new(), ends: Vec::new(), stops: Vec::new(), rendering: "plain".into(), text: None };
         prompt.ends.extend(config.eos);
         prompt.ends.extend(tokenizer.end_of_text(None));
         let encode = |text: &str| tokenizer.encode(text, true).map_err(|e| ModelError::Config(format!("prompt: {e}")));
         if spec.messages.is_empty() {
             prompt.ids = encode(&spec.prompt)?;
         } else {
-            let rendered = chat::render(&spec.messages, tokenizer);
-            prompt.ids = encode(&rendered.text)?;
+            let template = Template::of(tokenizer);
+            let rendered = template.prompt(&spec.chat(), tokenizer, clock::now()).map_err(|e| ModelError::Config(e.to_string()))?;
+            prompt.ids = rendered.ids;
             prompt.ends.extend(rendered.ends);
             prompt.stops = rendered.stops;
-            prompt.rendering = rendered.name;
+            prompt.rendering = template.name().to_owned();
+            prompt.text = Some(rendered.text);
         }
         if prompt.ids.is_empty() {
             // A text begins where the one before it ended; a vocabulary without such a token begins a line.
@@ -216,7 +227,9 @@ fn name(tokenizer: &Tokenizer, id: u32) -> String {
 
 fn report_start(prompt: &Prompt, context: usize, monitor: &dyn Monitor) {
     let facts = [("prompt_tokens", json!(prompt.ids.len())), ("context", json!(context)), ("rendering", json!(prompt.rendering))];
-    monitor.report(Report::Facts(facts.into_iter().map(|(k, v)| (k.to_string(), v)).collect::<BTreeMap<_, _>>()));
+    // The text is for people who look at it; nobody reads more than that.
+    let text = prompt.text.as_ref().map(|text| ("prompt_text", json!(text.chars().take(MOST_SHOWN).collect::<String>())));
+    monitor.report(Report::Facts(facts.into_iter().chain(text).map(|(k, v)| (k.to_string(), v)).collect::<BTreeMap<_, _>>()));
     if prompt.ids.len() > context {
         let text = format!(
             "the prompt has {} tokens and the model sees {context} at once: the first {} are left out",

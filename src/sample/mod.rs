@@ -1,6 +1,7 @@
 //! Floor 2: generation: sampling, key/value cache, streaming. Nothing of training, and no threads or screens.
 
-pub mod chat;
+mod clock;
+pub mod eliza;
 pub mod generate;
 pub mod generator;
 pub mod sampler;

@@ -1,8 +1,9 @@
-//! Drawing one token from logits. The order is: repetition penalty, temperature, top-k, top-p, min-p.
+//! Drawing one token from logits. The order is: bias and penalties (`penalties`), temperature, top-k, top-p, min-p, typical.
 //! Deliberately not here: the model and its cache (`generate`), and what a screen shows of it (`distribution`).
 
 use super::SampleError;
-use crate::distribution::penalised;
+use crate::distribution::typical_limit;
+use crate::penalties::{Moves, Past};
 use crate::rng::Stream;
 use crate::spec::Sampler;
 
@@ -13,13 +14,13 @@ pub struct Kept {
     pub p: f64,
 }
 
-/// Draws the next token. `logits`: one a vocabulary entry; `seen`: the ids of the text so far. Temperature 0 takes
+/// Draws the next token. `logits`: one a vocabulary entry; `past`: the text so far. Temperature 0 takes
 /// the best (the smallest id of a tie) and leaves the stream as it is; else one number is drawn.
 ///
 /// # Errors
 /// A logit that is NaN or +∞, no token that is possible, a setting out of range. −∞ is an impossible token.
-pub fn draw(logits: &[f32], seen: &[u32], sampler: &Sampler, stream: &mut Stream) -> Result<u32, SampleError> {
-    let kept = kept(logits, seen, sampler)?;
+pub fn draw(logits: &[f32], past: &Past, sampler: &Sampler, stream: &mut Stream) -> Result<u32, SampleError> {
+    let kept = kept(logits, past, sampler)?;
     let last = kept.last().map(|k| k.id).ok_or(SampleError::Impossible)?;
     if kept.len() == 1 && sampler.temperature <= 0.0 {
         return Ok(last);
@@ -36,20 +37,16 @@ pub fn draw(logits: &[f32], seen: &[u32], sampler: &Sampler, stream: &mut Stream
 }
 
 /// The tokens that pass every filter with their probabilities, which sum to 1; best first where a filter sorted.
-pub fn kept(logits: &[f32], seen: &[u32], sampler: &Sampler) -> Result<Vec<Kept>, SampleError> {
+pub fn kept(logits: &[f32], past: &Past, sampler: &Sampler) -> Result<Vec<Kept>, SampleError> {
     if let Some(problem) = sampler.problem() {
         return Err(SampleError::Setting(problem));
     }
     check(logits)?;
     let mut moved: Vec<Kept> = logits.iter().enumerate().map(|(id, &l)| Kept { id: id as u32, p: f64::from(l) }).collect();
-    if sampler.repetition_penalty != 1.0 {
-        let mut seen = seen.to_vec();
-        seen.sort_unstable();
-        seen.dedup();
-        for id in seen {
-            if let Some(k) = moved.get_mut(id as usize) {
-                k.p = f64::from(penalised(k.p as f32, sampler.repetition_penalty));
-            }
+    let moves = Moves::new(sampler, past);
+    for id in moves.ids() {
+        if let Some(k) = moved.get_mut(id as usize) {
+            k.p = f64::from(moves.apply(id, k.p as f32));
         }
     }
     moved.retain(|k| k.p > f64::NEG_INFINITY);
@@ -63,19 +60,27 @@ pub fn kept(logits: &[f32], seen: &[u32], sampler: &Sampler) -> Result<Vec<Kept>
     top_p(&mut moved, f64::from(sampler.top_p));
     let least = f64::from(sampler.min_p); // the best has weight 1
     moved.retain(|k| k.p >= least);
+    if sampler.typical_p < 1.0 {
+        typical(&mut moved, f64::from(sampler.typical_p));
+    }
     normalise(&mut moved);
     Ok(moved)
 }
 
-/// log p of every token under the model's own distribution (temperature 1, nothing cut).
-pub fn log_probabilities(logits: &[f32]) -> Result<Vec<f32>, SampleError> {
+/// ln of the sum of all exponentials, which a logit is taken from to be a log-probability.
+pub fn log_sum(logits: &[f32]) -> Result<f64, SampleError> {
     check(logits)?;
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if max == f32::NEG_INFINITY {
         return Err(SampleError::Impossible);
     }
-    let log_sum = logits.iter().map(|&l| f64::from(l - max).exp()).sum::<f64>().ln();
-    Ok(logits.iter().map(|&l| (f64::from(l - max) - log_sum) as f32).collect())
+    Ok(f64::from(max) + logits.iter().map(|&l| f64::from(l - max).exp()).sum::<f64>().ln())
+}
+
+/// log p of every token under the model's own distribution (temperature 1, nothing cut).
+pub fn log_probabilities(logits: &[f32]) -> Result<Vec<f32>, SampleError> {
+    let sum = log_sum(logits)?;
+    Ok(logits.iter().map(|&l| (f64::from(l) - sum) as f32).collect())
 }
 
 fn check(logits: &[f32]) -> Result<(), SampleError> {
@@ -125,6 +130,19 @@ fn top_p(kept: &mut Vec<Kept>, p: f64) {
     }
 }
 
+/// The tokens nearest to the expected surprise, until their mass reaches `p` (locally typical sampling, Meister et al. 2022).
+fn typical(kept: &mut Vec<Kept>, p: f64) {
+    normalise(kept);
+    kept.retain(|k| k.p > 0.0);
+    let expected: f64 = kept.iter().map(|k| -k.p * k.p.ln()).sum();
+    let distance = |k: &Kept| (-k.p.ln() - expected).abs();
+    let mut of: Vec<(f64, f64)> = kept.iter().map(|k| (distance(k), k.p)).collect();
+    of.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    if let Some(limit) = typical_limit(&of, p) {
+        kept.retain(|k| distance(k) <= limit);
+    }
+}
+
 fn normalise(kept: &mut [Kept]) {
     let sum: f64 = kept.iter().map(|k| k.p).sum();
     kept.iter_mut().for_each(|k| k.p /= sum);
@@ -145,7 +163,7 @@ mod tests {
     }
 
     fn ids_and_percent(sampler: &Sampler) -> Vec<(u32, f64)> {
-        let mut kept = kept(&logits(), &[], sampler).unwrap();
+        let mut kept = kept(&logits(), &Past::default(), sampler).unwrap();
         kept.sort_by(best_first);
         kept.iter().map(|k| (k.id, (k.p * 1e4).round() / 100.0)).collect()
     }
@@ -160,8 +178,35 @@ mod tests {
         assert_eq!(ids_and_percent(&Sampler { temperature: 0.5, top_k: 3, ..one() }), [(1, 76.19), (3, 19.05), (0, 4.76)]);
         // A tie at the border of top-k goes to the smaller id.
         assert_eq!(ids_and_percent(&Sampler { top_k: 4, ..one() }).last().unwrap().0, 2);
-        let seen = kept(&logits(), &[1, 1, 99], &Sampler { repetition_penalty: 3.0, ..one() }).unwrap();
+        let seen = kept(&logits(), &Past::prompt(&[1, 1, 99]), &Sampler { repetition_penalty: 3.0, ..one() }).unwrap();
         assert!((seen[1].p - 2.0 / 10.0).abs() < 1e-6, "8^(1/3) = 2 of 10: {}", seen[1].p);
+    }
+
+    /// Probabilities by transformers 5.24's processors and warpers of the same names, in its order, on the logits
+    /// ln [2, 8, 1, 4, 1, 0.5, 3] after the tokens 1, 1, 3. Ties are cut in another order there, so that they are compared sorted.
+    #[test]
+    fn filters_are_those_of_transformers() {
+        let logits: Vec<f32> = [2.0f32, 8.0, 1.0, 4.0, 1.0, 0.5, 3.0].iter().map(|x| x.ln()).collect();
+        let typical = |typical_p| Sampler { typical_p, ..one() };
+        let cases: [(Sampler, [f64; 7]); 7] = [
+            (typical(0.2), [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]),
+            (typical(0.5), [0.117647, 0.470588, 0.0, 0.235294, 0.0, 0.0, 0.176471]),
+            (typical(0.8), [0.117647, 0.470588, 0.0, 0.235294, 0.0, 0.0, 0.176471]),
+            (typical(0.95), [0.105263, 0.421053, 0.052632, 0.210526, 0.052632, 0.0, 0.157895]),
+            (Sampler { temperature: 0.7, top_k: 5, top_p: 0.8, ..typical(0.6) }, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (Sampler { repetition_penalty: 1.5, min_p: 0.2, ..one() }, [0.147931, 0.295861, 0.073965, 0.186381, 0.073965, 0.0, 0.221896]),
+            (
+                Sampler { logit_bias: [(3, 1.5), (0, -0.5)].into(), repetition_penalty: 1.3, temperature: 1.2, top_p: 0.9, ..one() },
+                [0.079228, 0.255788, 0.0, 0.429045, 0.067449, 0.0, 0.168491],
+            ),
+        ];
+        for (sampler, mut want) in cases {
+            let mut got = vec![0.0; 7];
+            kept(&logits, &Past::prompt(&[1, 1, 3]), &sampler).unwrap().iter().for_each(|k| got[k.id as usize] = k.p);
+            got.sort_by(f64::total_cmp);
+            want.sort_by(f64::total_cmp);
+            assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < 2e-6), "{sampler:?}: {got:?} {want:?}");
+        }
     }
 
     #[test]
@@ -169,13 +214,21 @@ mod tests {
         let mut stream = Stream::new(1, "test");
         let logits: Vec<f32> = (0..300).map(|_| (stream.normal() * 2.0) as f32).collect();
         let d = Distribution::from_logits(&logits, 300, |_| String::new());
-        for (top_k, top_p, min_p, repetition_penalty) in
-            [(0, 1.0, 0.0, 1.0), (40, 0.9, 0.0, 1.0), (0, 0.7, 0.02, 1.3), (7, 1.0, 0.1, 0.8), (0, 0.999, 0.0, 1.0)]
-        {
-            let sampler = Sampler { temperature: 0.9, top_k, top_p, min_p, repetition_penalty, seed: 0 };
-            let seen = [d.top[0].id, d.top[3].id];
-            let chances = d.probabilities(&sampler, &seen);
-            let kept = kept(&logits, &seen, &sampler).unwrap();
+        let seen = [d.top[0].id, d.top[3].id, d.top[1].id, d.top[0].id, d.top[3].id];
+        let plain = || Sampler { temperature: 0.9, ..Sampler::default() };
+        for sampler in [
+            plain(),
+            Sampler { top_k: 40, top_p: 0.9, ..plain() },
+            Sampler { top_p: 0.7, min_p: 0.02, repetition_penalty: 1.3, ..plain() },
+            Sampler { top_k: 7, min_p: 0.1, repetition_penalty: 0.8, ..plain() },
+            Sampler { top_p: 0.999, ..plain() },
+            Sampler { typical_p: 0.5, ..plain() },
+            Sampler { typical_p: 0.9, top_k: 50, presence_penalty: 0.7, frequency_penalty: 0.3, ..plain() },
+            Sampler { dry_multiplier: 2.0, dry_allowed_length: 1, logit_bias: [(d.top[2].id, -3.0), (d.top[9].id, 1.0)].into(), ..plain() },
+        ] {
+            let past = Past { seen: &seen, said: 3, breakers: &[] };
+            let chances = d.probabilities(&sampler, &past);
+            let kept = kept(&logits, &past, &sampler).unwrap();
             assert_eq!(kept.len(), chances.iter().filter(|c| c.kept).count());
             for k in kept {
                 let place = d.top.iter().position(|c| c.id == k.id).unwrap();
@@ -189,7 +242,7 @@ mod tests {
         let sampler = one();
         let draw_many = |seed| {
             let mut stream = Stream::new(seed, "sample");
-            (0..4000).map(|_| draw(&logits(), &[], &sampler, &mut stream).unwrap()).collect::<Vec<u32>>()
+            (0..4000).map(|_| draw(&logits(), &Past::default(), &sampler, &mut stream).unwrap()).collect::<Vec<u32>>()
         };
         let drawn = draw_many(3);
         assert_eq!(drawn, draw_many(3));
@@ -205,17 +258,17 @@ mod tests {
         let mut stream = Stream::new(0, "sample");
         let before = stream.clone();
         let greedy = Sampler { temperature: 0.0, ..one() };
-        assert_eq!(draw(&logits(), &[], &greedy, &mut stream).unwrap(), 1);
-        assert_eq!(draw(&[1.0, 5.0, 5.0], &[], &greedy, &mut stream).unwrap(), 1);
+        assert_eq!(draw(&logits(), &Past::default(), &greedy, &mut stream).unwrap(), 1);
+        assert_eq!(draw(&[1.0, 5.0, 5.0], &Past::default(), &greedy, &mut stream).unwrap(), 1);
         assert_eq!(stream, before);
         // A temperature near 0 underflows every other weight and still works.
-        assert_eq!(draw(&logits(), &[], &Sampler { temperature: 1e-30, ..one() }, &mut stream).unwrap(), 1);
+        assert_eq!(draw(&logits(), &Past::default(), &Sampler { temperature: 1e-30, ..one() }, &mut stream).unwrap(), 1);
     }
 
     #[test]
     fn logits_that_are_not_numbers_are_named() {
         let mut stream = Stream::new(0, "sample");
-        let mut try_draw = |logits: &[f32]| draw(logits, &[], &one(), &mut stream);
+        let mut try_draw = |logits: &[f32]| draw(logits, &Past::default(), &one(), &mut stream);
         assert!(matches!(try_draw(&[0.0, f32::NAN]), Err(SampleError::NotFinite { id: 1, .. })));
         assert!(matches!(try_draw(&[f32::INFINITY, 0.0]), Err(SampleError::NotFinite { id: 0, .. })));
         assert!(matches!(try_draw(&[f32::NEG_INFINITY; 3]), Err(SampleError::Impossible)));

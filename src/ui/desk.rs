@@ -16,10 +16,11 @@ use crate::data::sample;
 use crate::data::shape::{self, Example, Mapping, recognise};
 use crate::data::source::{self, Source};
 use crate::data::table::{Row, Set};
+use crate::data::template::{Moment, Template};
 use crate::data::tokenizer::Tokenizer;
 use crate::recipe::Recipe;
 use crate::rng::Stream;
-use crate::run::directory::RunDir;
+use crate::run::directory::{self, RunDir};
 
 /// What the pane wants to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -478,33 +479,40 @@ impl Worker {
     fn mask(&self, row: u64, run: Option<&str>) -> Result<Mask, String> {
         let (Some(set), Some(mapping)) = (&self.set, &self.state.mapping) else { return Err("nothing is open".into()) };
         let fail = |e: DataError| e.to_string();
-        let (tokenizer, end, context) = match run {
+        let (tokenizer, end, context, template) = match run {
             Some(name) => of_run(&self.project, name)?,
             None => {
                 let tokenizer = Tokenizer::train("byte", 0, Some("<|endoftext|>"), &[], &crate::report::Silent).map_err(fail)?;
-                let end = tokenizer.end_of_text(None);
-                (tokenizer, end, 64)
+                let (end, template) = (tokenizer.end_of_text(None), Template::of(&tokenizer));
+                (tokenizer, end, 64, template)
             }
         };
         let first = set.read(row, 1).map_err(fail)?.into_iter().next().ok_or("there is no such row")?.1;
         let parsed = first.parsed.map_err(|fault| format!("the row cannot be read: {}", fault.what))?;
         let example = mapping.example(&parsed.value).map_err(|why| format!("the row is not of the shape: {why}"))?;
+        let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        let now = Moment::utc(seconds);
         let mut following = (row + 1..).map_while(|n| set.read(n, 1).ok()?.into_iter().next()).filter_map(|(_, r)| {
             let value = r.parsed.ok()?.value;
             mapping.example(&value).ok().map(|e| e.text())
         });
-        Setting { tokenizer: &tokenizer, end, context }.mask(&example, row, &mut following).map_err(fail)
+        Setting { tokenizer: &tokenizer, end, context, template: &template, now }.mask(&example, row, &mut following).map_err(fail)
     }
 }
 
-/// What a run trains with: its tokenizer, the end of its documents, its context.
-fn of_run(project: &Path, name: &str) -> Result<(Tokenizer, Option<u32>, usize), String> {
+/// What a run trains with: its tokenizer, the end of its documents, its context, and the template of its conversations.
+fn of_run(project: &Path, name: &str) -> Result<(Tokenizer, Option<u32>, usize, Template), String> {
     let dir = RunDir::open(project, name).map_err(|e| e.to_string())?;
     let recipe = dir.recipe().map_err(|e| e.to_string())?;
     let recipe = Recipe::parse(&recipe, "recipe.toml", &[]).map_err(|e| e.to_string())?;
     let tokenizer = Tokenizer::load(&dir.path.join("tokenizer.json")).map_err(|e| e.to_string())?;
     let end = tokenizer.end_of_text(recipe.tokenizer.end_of_text.as_deref());
-    Ok((tokenizer, end, recipe.model.context))
+    // A checkpoint has the template that generation uses, and so has the model that the run began with.
+    let models = [Some(name), recipe.model.init.as_deref()].into_iter().flatten();
+    let dirs = models.filter_map(|model| directory::model_dir(project, project, model).ok());
+    let template = dirs.filter_map(|dir| Template::own(&Tokenizer::load(&dir.join("tokenizer.json")).ok()?)).next();
+    let template = template.unwrap_or_else(|| Template::of(&tokenizer));
+    Ok((tokenizer, end, recipe.model.context, template))
 }
 
 /// Different rows at random, in the order in which they were drawn.

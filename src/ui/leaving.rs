@@ -162,7 +162,7 @@ impl Shell {
 pub(super) fn changes(effect: &Effect) -> bool {
     match effect {
         Effect::Confirm { then, .. } => changes(then),
-        other => matches!(other, Effect::Start { .. } | Effect::Signal(..) | Effect::Move(..) | Effect::Load(Load::Write { .. })),
+        other => matches!(other, Effect::Start { .. } | Effect::Signal(..) | Effect::Move(..) | Effect::Load(Load::Write { .. } | Load::Append { .. })),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The loader's thread: files and counts on behalf of the screen, so that the thread that draws never waits.
 //! Deliberately not here: state; an answer is folded by the world.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -20,6 +20,10 @@ use crate::text::visible;
 
 /// A recipe is a page of text; anything much larger is another file.
 const RECIPE_BYTES: u64 = 1 << 20;
+/// Where conversations are saved, how many are listed, and the largest that is opened.
+const CHATS: &str = "chats";
+const CHATS_LISTED: usize = 1000;
+const CHAT_BYTES: u64 = 64 << 20;
 /// Notes and the like that are read of one run.
 const WORDS: usize = 5_000;
 
@@ -108,6 +112,9 @@ impl Worker {
             }
             Load::Told => crate::run::away::forget(&self.project),
             Load::Write { path, text } => answer(write(&self.project, path, &text)),
+            Load::Append { path, line } => answer(append(&self.project, path, &line)),
+            Load::Chats => answer(Loaded::Chats(chats(&self.project))),
+            Load::Chat { ticket, path } => answer(Loaded::Chat { ticket, result: read_text(&self.project.join(path), CHAT_BYTES) }),
             // The desk's own; see `Loader::ask`.
             Load::Data(_) => {}
         }
@@ -207,6 +214,47 @@ fn open_run(project: &Path, name: &str, answer: &mut dyn FnMut(Loaded)) -> Resul
     (run.since_ms, run.at_ms) = (summary.created_ms, summary.updated_ms);
     answer(complete(run));
     Ok(())
+}
+
+/// Saved conversations, the newest first.
+fn chats(project: &Path) -> Vec<(PathBuf, u64)> {
+    let entries = std::fs::read_dir(project.join(CHATS)).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| {
+            let path = Path::new(CHATS).join(entry.file_name());
+            let meta = entry.metadata().ok().filter(|m| m.is_file() && path.extension().is_some_and(|e| e == "jsonl"))?;
+            Some((meta.modified().ok(), path, meta.len()))
+        })
+        .take(CHATS_LISTED)
+        .collect();
+    found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| b.1.cmp(&a.1)));
+    found.into_iter().map(|(_, path, bytes)| (path, bytes)).collect()
+}
+
+/// A text file of at most so many bytes.
+fn read_text(path: &Path, most: u64) -> Result<String, String> {
+    let fail = |why: String| format!("{}: {why}", visible(&path.to_string_lossy(), false));
+    let file = std::fs::File::open(path).map_err(|e| fail(e.to_string()))?;
+    let mut text = String::new();
+    file.take(most + 1).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
+    if text.len() as u64 > most { Err(fail("it is far too large".into())) } else { Ok(text) }
+}
+
+/// Puts a line behind what a file holds, synced, so that whoever reads on finds whole lines.
+fn append(project: &Path, path: PathBuf, line: &str) -> Loaded {
+    let full = project.join(&path);
+    let done = full.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&full)?;
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_data()
+    });
+    match done {
+        Ok(()) => Loaded::Wrote(path),
+        Err(error) => {
+            let why = format!("{}: could not be written: {error}; check the directory and the disk", full.display());
+            Loaded::Failed { what: Load::Append { path, line: String::new() }, why }
+        }
+    }
 }
 
 fn read_recipe(project: &Path, path: &Path) -> Result<RecipeText, String> {

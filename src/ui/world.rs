@@ -41,6 +41,12 @@ pub enum Load {
     Cut { ticket: u64, name: String, text: String },
     /// Write text to a file of the project (a transcript, a recipe).
     Write { path: PathBuf, text: String },
+    /// Put a line at the end of a file of the project, which is made where it is missing.
+    Append { path: PathBuf, line: String },
+    /// The conversations that were saved.
+    Chats,
+    /// The text of a saved conversation.
+    Chat { ticket: u64, path: PathBuf },
     /// What the Data pane asks of the desk.
     Data(desk::Ask),
 }
@@ -70,6 +76,12 @@ pub enum Loaded {
         result: Result<tokens::Cut, String>,
     },
     Wrote(PathBuf),
+    /// Files and their sizes, the newest first.
+    Chats(Vec<(PathBuf, u64)>),
+    Chat {
+        ticket: u64,
+        result: Result<String, String>,
+    },
     Data(desk::Answer),
     /// A request that could not be met, in one line that names the thing and the remedy.
     Failed {
@@ -126,6 +138,10 @@ pub struct World {
     pub estimates: BTreeMap<u64, Result<Estimate, String>>,
     pub recipes: BTreeMap<u64, Result<RecipeText, String>>,
     pub shelf: tokens::Shelf,
+    /// Saved conversations; none until they were looked for.
+    pub chats: Option<Vec<(PathBuf, u64)>>,
+    /// The newest saved conversation that was asked for.
+    pub chat: Option<(u64, Result<String, String>)>,
     pub log: Vec<LogLine>,
     /// The data files that are looked at.
     pub data: Desktop,

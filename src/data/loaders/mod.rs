@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 const MAX_FILE_BYTES: u64 = 512 << 20;
 /// Larger ones of the formats that have to be turned into another are none either.
 const MAX_FOREIGN_BYTES: usize = 64 << 20;
+/// Larger files are no chat template.
+const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
 /// Longer tokens are nobody's.
 const MAX_TOKEN_BYTES: usize = 1024;
 
@@ -144,7 +146,16 @@ impl Beside {
             let value: Option<Value> = small.then(|| Bytes::open(&file).ok().and_then(|b| serde_json::from_slice(&b).ok())).flatten();
             value.filter(Value::is_object)
         };
-        let config = read("tokenizer_config.json");
+        let mut config = read("tokenizer_config.json");
+        // Newer models keep their chat template in a file of its own, which goes before the configuration's.
+        let template = dir.join("chat_template.jinja");
+        if std::fs::metadata(&template).is_ok_and(|m| m.is_file() && m.len() <= MAX_TEMPLATE_BYTES)
+            && let Ok(text) = std::fs::read_to_string(&template)
+        {
+            let mut with = configured(config, &[]).unwrap_or_default();
+            with["chat_template"] = Value::String(text);
+            config = Some(with);
+        }
         let mut added: Vec<Added> = Vec::new();
         for (id, token) in config.iter().filter_map(|c| c["added_tokens_decoder"].as_object()).flatten() {
             if let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Cx, Done, Fault, JobKind, Lane, params};
 use crate::engine::{device, models};
 use crate::report::{Level, Report};
+use crate::sample::eliza;
 use crate::sample::generate::generate;
 use crate::spec::GenerateSpec;
 
@@ -25,6 +26,11 @@ fn check(value: &Value, _: &Path) -> Result<String, String> {
 
 fn run(cx: &Cx) -> Result<Done, Fault> {
     let spec: GenerateSpec = cx.params()?;
+    if spec.model == eliza::NAME {
+        let (text, tokens) = eliza::generate(&spec, cx.monitor);
+        let result = [("text", text.into()), ("tokens", tokens.into()), ("ended", "end".into())].map(|(k, v): (&str, Value)| (k.into(), v));
+        return Ok(Done::new(false, format!("{tokens} words")).with(result.into()));
+    }
     let device = if cx.beside { device::choose(Some("cpu"))? } else { device::choose(spec.device.as_deref())? };
     let model = cx.models.get(cx.project, &spec.model, &device)?;
     if let Some(newer) = models::passed_over(cx.project, &spec.model, &model.dir) {

@@ -170,6 +170,8 @@ impl World {
             Loaded::Tokenizer { name, result } => self.shelf.opened(name, result),
             Loaded::Cut { ticket, result } => self.shelf.cut(ticket, result),
             Loaded::Data(answer) => self.data.fold(answer),
+            Loaded::Chats(files) => self.chats = Some(files),
+            Loaded::Chat { ticket, result } => self.chat = Some((ticket, result)),
             Loaded::Wrote(path) => self.say(None, 0, Level::Info, format!("wrote {}", path.display())),
             Loaded::Failed { what, why } => {
                 if let Load::Run(name) = &what

@@ -1,16 +1,20 @@
 //! What the pane's actions do: sending, stopping, versions, branches, moving, and asking for the next token's
-//! distribution. Deliberately not here: keys (`mod`) and drawing.
+//! distribution. Deliberately not here: keys (`mod`), drawing, and what is kept (`keep`).
 
 use ratatui::layout::{Position, Rect};
 
-use super::picker;
+use super::picker::{self, Choice};
 use super::settings::ROWS;
-use super::talk::{Exchange, Mode, SEEDS, Stage, Version};
-use super::{Chat, Focus, Popup, Spot, view};
+use super::talk::{Exchange, Mode, Origin, SEEDS, Stage, Version};
+use super::{Chat, Focus, Popup, RENDERED_WIDTH, Spot, Writing, view};
+use crate::penalties::{Past, breakers};
 use crate::report::{Candidate, Distribution, JobId, Signal};
+use crate::sample::eliza;
 use crate::spec::{GenerateSpec, JobSpec, Sampler};
+use crate::text::visible;
 use crate::ui::pane::{Context, Effect, Hint};
-use crate::ui::world::{Load, World};
+use crate::ui::widgets;
+use crate::ui::world::World;
 
 /// Alternatives that are asked for with each token.
 const ALTERNATIVES: usize = 16;
@@ -36,6 +40,13 @@ impl Chat {
             Some(Popup::Alternatives { .. }) => {
                 return vec![("chat.open", "goes on from there"), ("chat.down", "down"), ("chat.up", "up"), ("app.back", "back")];
             }
+            Some(Popup::Second { .. }) => {
+                return vec![("chat.open", "asks it too"), ("chat.down", "down"), ("chat.up", "up"), ("app.back", "back")];
+            }
+            Some(Popup::Files { .. }) => {
+                return vec![("chat.open", "opens it"), ("chat.down", "down"), ("chat.up", "up"), ("app.back", "back")];
+            }
+            Some(Popup::Rendered { .. }) => return vec![("chat.down", "down"), ("chat.up", "up"), ("app.back", "back")],
             None => {}
         }
         let writing = self.talk.open().next().is_some();
@@ -44,7 +55,7 @@ impl Chat {
         if !writing && self.model(world).is_some() {
             letters.extend([("chat.again", "again"), ("chat.five", "five seeds")]);
             if self.talk.last().is_some() {
-                letters.extend([("chat.more", "go on"), ("chat.edit", "edit")]);
+                letters.extend([("chat.more", "go on"), ("chat.edit", "edit"), ("chat.rank", "to Rank")]);
             }
         }
         if self.talk.last().is_some() {
@@ -89,6 +100,10 @@ impl Chat {
             "chat.edit" => self.edit(),
             "chat.tint" => self.tint = !self.tint,
             "chat.models" => self.popup = Some(Popup::Models { at: self.model_place(cx.world) }),
+            "chat.second" => match self.second.take() {
+                Some(_) => self.toast("one model again"),
+                None => self.popup = Some(Popup::Second { at: 0 }),
+            },
             "chat.mode" => self.mode = if self.mode == Mode::Chat { Mode::Continue } else { Mode::Chat },
             "chat.next" => self.turn_focus(true),
             "chat.previous" => self.turn_focus(false),
@@ -105,12 +120,49 @@ impl Chat {
             "chat.new" => {
                 self.fresh = true;
                 self.focus = Focus::Input;
-                self.outbox.push(Effect::Toast("a new conversation: the model is not told what was said before".into()));
+                self.toast("a new conversation: the model is not told what was said before");
             }
             "chat.zoom" => self.zoom = !self.zoom,
+            _ => self.perform_keeping(action, cx),
+        }
+    }
+
+    /// Actions that put something in front, look, or keep.
+    fn perform_keeping(&mut self, action: &str, cx: &Context) {
+        match action {
+            "chat.system" if self.mode == Mode::Continue => self.toast("a system prompt belongs to a chat: c changes to one"),
+            "chat.system" => self.write_in_front(Writing::System),
+            "chat.examples" => self.write_in_front(Writing::Examples),
+            "chat.think" => self.unfold = !self.unfold,
+            "chat.rendered" => self.popup = Some(Popup::Rendered { top: 0 }),
             "chat.save" => self.save(cx),
+            "chat.page" => self.save_page(cx),
+            "chat.files" => self.list_files(),
+            "chat.rank" => self.to_rank(cx),
+            "chat.like" => self.like(true, cx),
+            "chat.dislike" => self.like(false, cx),
+            "chat.keep" => self.keep_item(cx),
             "chat.yank" => self.yank(),
             _ => {}
+        }
+    }
+
+    /// The field is for what stands in front of all turns; what was being written waits.
+    fn write_in_front(&mut self, writing: Writing) {
+        if self.writing == Writing::Prompt {
+            self.draft = self.input.text();
+        }
+        let text = if writing == Writing::System { self.talk.system.clone() } else { self.talk.examples.clone() };
+        self.input.set(&text);
+        (self.writing, self.focus) = (writing, Focus::Input);
+    }
+
+    /// Back to the prompt that was being written.
+    pub(super) fn write_prompt(&mut self) {
+        if self.writing != Writing::Prompt {
+            self.writing = Writing::Prompt;
+            let draft = std::mem::take(&mut self.draft);
+            self.input.set(&draft);
         }
     }
 
@@ -120,6 +172,8 @@ impl Chat {
         let open = self.talk.exchanges.iter_mut().flat_map(|e| e.versions.iter_mut());
         let told: Vec<JobId> = open.filter_map(Version::tell_stop).collect();
         self.outbox.extend(told.into_iter().map(|job| Effect::Signal(job, Signal::Stop)));
+        self.take_samples(cx.now_ms);
+        self.take_file(cx);
         self.ask_probe(cx);
         std::mem::take(&mut self.outbox)
     }
@@ -129,36 +183,62 @@ impl Chat {
     }
 
     pub(super) fn send(&mut self, text: String, cx: &Context) {
-        let editing = std::mem::take(&mut self.editing);
+        match self.writing {
+            Writing::System | Writing::Examples => {
+                let empty = text.trim().is_empty();
+                let said = match self.writing {
+                    Writing::System => "the system prompt",
+                    _ => "the examples",
+                };
+                self.toast(&if empty { format!("{said}: none now") } else { format!("{said} stands in front from now on") });
+                *if self.writing == Writing::System { &mut self.talk.system } else { &mut self.talk.examples } = text;
+                self.write_prompt();
+                return;
+            }
+            Writing::Edit(at) => {
+                self.write_prompt();
+                if self.talk.exchanges.get(at).is_some_and(|e| e.mode == self.mode) {
+                    if let Some(exchange) = self.talk.exchanges.get_mut(at) {
+                        (exchange.spread, exchange.pair) = (false, false);
+                    }
+                    return self.start(at, &text, "", self.settings.sampler.clone(), cx);
+                }
+            }
+            Writing::Prompt => {}
+        }
         if text.is_empty() && self.mode == Mode::Continue && self.talk.last().is_some() && !self.fresh {
             return self.go_on(cx);
         }
         if text.trim().is_empty() && self.mode == Mode::Chat {
-            return self.outbox.push(Effect::Toast("say something first".into()));
-        }
-        let last = self.talk.exchanges.len().saturating_sub(1);
-        if editing && self.talk.exchanges.get(last).is_some_and(|e| e.mode == self.mode) {
-            return self.start(last, &text, "", self.settings.sampler.clone(), cx);
+            return self.toast("say something first");
         }
         if self.model(cx.world).is_none() {
             self.input.set(&text);
-            return self.outbox.push(Effect::Toast("there is no model yet: train one in Life, or in Train".into()));
+            return self.toast("there is no model yet: train one in Life, or in Train");
         }
         let fresh = std::mem::take(&mut self.fresh);
-        self.talk.exchanges.push(Exchange { mode: self.mode, versions: Vec::new(), shown: 0, fresh, spread: false });
-        self.start(self.talk.exchanges.len() - 1, &text, "", self.settings.sampler.clone(), cx);
+        let pair = self.second.is_some();
+        let at = self.talk.add(Exchange { mode: self.mode, fresh, pair, ..Exchange::default() });
+        self.start(at, &text, "", self.settings.sampler.clone(), cx);
+        if let Some(second) = self.second.clone() {
+            self.start_with(&second, at, &text, "", self.settings.sampler.clone(), cx);
+        }
     }
 
     /// Adds a version to an exchange, shows it and starts its job.
-    fn start(&mut self, at: usize, prompt: &str, prefix: &str, sampler: Sampler, cx: &Context) {
+    pub(super) fn start(&mut self, at: usize, prompt: &str, prefix: &str, sampler: Sampler, cx: &Context) {
         let Some(choice) = self.model(cx.world) else { return };
-        let Some(mode) = self.talk.exchanges.get(at).map(|e| e.mode) else { return };
         // From now on another run that begins does not take this one's place.
         self.picked = Some(choice.clone());
-        let messages = if mode == Mode::Chat { self.talk.messages(at, prompt, prefix) } else { Vec::new() };
+        self.start_with(&choice, at, prompt, prefix, sampler, cx);
+    }
+
+    fn start_with(&mut self, choice: &Choice, at: usize, prompt: &str, prefix: &str, sampler: Sampler, cx: &Context) {
+        let Some(mode) = self.talk.exchanges.get(at).map(|e| e.mode) else { return };
+        let messages = if mode == Mode::Chat { self.talk.messages(at, &choice.label, prompt, prefix) } else { Vec::new() };
         let spec = GenerateSpec {
             model: choice.model.clone(),
-            prompt: if mode == Mode::Chat { String::new() } else { format!("{prompt}{prefix}") },
+            prompt: if mode == Mode::Chat { String::new() } else { format!("{}{prompt}{prefix}", self.talk.lead()) },
             messages,
             max_tokens: self.settings.max_tokens,
             sampler: sampler.clone(),
@@ -176,11 +256,11 @@ impl Chat {
     }
 
     /// The exchange at the token cursor, else the last one.
-    fn current(&self) -> Option<usize> {
-        self.cursor.map(|c| c.exchange).or_else(|| self.talk.exchanges.len().checked_sub(1))
+    pub(super) fn current(&self) -> Option<usize> {
+        self.cursor.map(|c| c.exchange).or_else(|| self.talk.end())
     }
 
-    fn busy(&mut self) -> bool {
+    pub(super) fn busy(&mut self) -> bool {
         let busy = self.talk.open().next().is_some();
         if busy {
             self.outbox.push(Effect::Toast("it is still writing: Esc stops it".into()));
@@ -220,7 +300,7 @@ impl Chat {
             self.start(at, &prompt, &prefix, sampler, cx);
         }
         if let Some(exchange) = self.talk.exchanges.get_mut(at) {
-            exchange.spread = times > 1;
+            (exchange.spread, exchange.pair) = (times > 1, false);
         }
         if times == 1 {
             self.settings.sampler.seed = newest.saturating_add(1);
@@ -228,11 +308,14 @@ impl Chat {
     }
 
     fn edit(&mut self) {
-        let Some(version) = self.talk.last().and_then(Exchange::version) else { return };
-        self.input.set(&version.prompt.clone());
-        self.mode = self.talk.last().map_or(self.mode, |e| e.mode);
-        self.editing = true;
-        self.focus = Focus::Input;
+        let Some((at, exchange)) = self.current().and_then(|at| Some((at, self.talk.exchanges.get(at)?))) else { return };
+        let Some(prompt) = exchange.version().map(|v| v.prompt.clone()) else { return };
+        self.mode = exchange.mode;
+        if self.writing == Writing::Prompt {
+            self.draft = self.input.text();
+        }
+        self.input.set(&prompt);
+        (self.writing, self.focus) = (Writing::Edit(at), Focus::Input);
     }
 
     fn go_on(&mut self, cx: &Context) {
@@ -243,16 +326,6 @@ impl Chat {
         let Some(version) = self.talk.exchanges.get(at).and_then(Exchange::version) else { return };
         let (prompt, said) = (version.prompt.clone(), version.said());
         self.start(at, &prompt, &said, self.settings.sampler.clone(), cx);
-    }
-
-    fn save(&mut self, cx: &Context) {
-        let Some(choice) = self.model(cx.world).filter(|_| self.talk.last().is_some()) else {
-            return self.outbox.push(Effect::Toast("there is nothing to save yet".into()));
-        };
-        let name: String = choice.run.chars().map(|c| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect();
-        let path = std::path::PathBuf::from("chats").join(format!("{name}-{}.md", stamp(cx.now_ms)));
-        self.outbox.push(Effect::Toast(format!("writing {}", path.display())));
-        self.outbox.push(Effect::Load(Load::Write { path, text: self.talk.transcript(&format!("A talk with {}", choice.label)) }));
     }
 
     fn yank(&mut self) {
@@ -272,7 +345,7 @@ impl Chat {
 
     fn turn_version(&mut self, by: i64) {
         let Some(exchange) = self.current().and_then(|at| self.talk.exchanges.get_mut(at)) else { return };
-        exchange.spread = false;
+        (exchange.spread, exchange.pair) = (false, false);
         exchange.shown = (exchange.shown as i64 + by).clamp(0, exchange.versions.len() as i64 - 1) as usize;
         self.cursor = None;
     }
@@ -319,9 +392,10 @@ impl Chat {
     /// All tokens that are shown, in reading order.
     pub(super) fn spots(&self) -> Vec<Spot> {
         let mut out = Vec::new();
-        for (exchange, e) in self.talk.exchanges.iter().enumerate() {
+        for (exchange, e) in self.talk.path().into_iter().filter_map(|at| Some((at, self.talk.exchanges.get(at)?))) {
             for (version, v) in e.versions.iter().enumerate().filter(|(i, _)| e.shows(*i)) {
-                out.extend((0..v.pieces.len()).map(|piece| Spot { exchange, version, piece }));
+                let folded = v.thought().filter(|_| !self.unfold).unwrap_or_default();
+                out.extend((0..v.pieces.len()).filter(|p| !folded.contains(p)).map(|piece| Spot { exchange, version, piece }));
             }
         }
         out
@@ -359,11 +433,22 @@ impl Chat {
     /// Whether the overlay took the action.
     fn in_popup(&mut self, action: &str, cx: &Context) -> bool {
         let count = match &self.popup {
-            Some(Popup::Models { .. }) => picker::choices(cx.world).len(),
+            Some(Popup::Models { .. } | Popup::Second { .. }) => picker::choices(cx.world).len(),
             Some(Popup::Alternatives { .. }) => self.candidates().len(),
+            Some(Popup::Files { .. }) => cx.world.chats.as_ref().map_or(0, Vec::len),
+            Some(Popup::Rendered { .. }) => self.rendered(usize::from(RENDERED_WIDTH)).len(),
             None => return false,
         };
-        let Some(Popup::Models { at } | Popup::Alternatives { at }) = &mut self.popup else { return false };
+        let Some(
+            Popup::Models { at }
+            | Popup::Second { at }
+            | Popup::Alternatives { at }
+            | Popup::Files { at }
+            | Popup::Rendered { top: at },
+        ) = &mut self.popup
+        else {
+            return false;
+        };
         let last = count.saturating_sub(1);
         match action {
             "chat.down" => *at = (*at + 1).min(last),
@@ -393,13 +478,44 @@ impl Chat {
         match self.popup.take() {
             Some(Popup::Models { at }) => {
                 if let Some(choice) = picker::choices(cx.world).into_iter().nth(at) {
-                    self.picked = Some(choice);
-                    self.focus = Focus::Input;
+                    self.pick(choice);
                 }
             }
+            Some(Popup::Second { at }) => {
+                if let Some(choice) = picker::choices(cx.world).into_iter().nth(at) {
+                    self.toast(&format!("{} is asked the same from now on", choice.label));
+                    (self.second, self.focus) = (Some(choice), Focus::Input);
+                }
+            }
+            Some(Popup::Files { at }) => {
+                let path = cx.world.chats.as_ref().and_then(|files| files.get(at)).map(|(path, _)| path.clone());
+                if let Some(path) = path {
+                    self.open_file(path, cx);
+                }
+            }
+            Some(Popup::Rendered { .. }) => {}
             Some(Popup::Alternatives { at }) => self.branch(at, cx),
             None => {}
         }
+    }
+
+    /// Talks to another from now on.
+    pub(super) fn pick(&mut self, choice: Choice) {
+        if choice.model == eliza::NAME {
+            self.mode = Mode::Chat; // she knows nothing else
+        }
+        (self.picked, self.focus) = (Some(choice), Focus::Input);
+    }
+
+    /// The prompt of the version at the cursor, or the last one, as the model was given it.
+    pub(super) fn rendered(&self, width: usize) -> Vec<String> {
+        let version = self.version_at_cursor().map(|(v, _)| v).or_else(|| self.talk.last()?.version());
+        let Some(version) = version else { return vec!["nothing was asked yet".into()] };
+        let text = match version.fact_text("prompt_text") {
+            Some(text) => text.to_owned(),
+            None => format!("{}{}{}", self.talk.lead(), version.prompt, version.prefix),
+        };
+        widgets::wrap(&visible(&text, true), width)
     }
 
     fn branch(&mut self, at: usize, cx: &Context) {
@@ -412,7 +528,7 @@ impl Chat {
         match version.branch(piece, &candidate) {
             Ok((prompt, prefix)) => {
                 if let Some(e) = self.talk.exchanges.get_mut(exchange) {
-                    e.spread = false;
+                    (e.spread, e.pair) = (false, false);
                 }
                 self.start(exchange, &prompt, &prefix, self.settings.sampler.clone(), cx);
             }
@@ -434,7 +550,10 @@ impl Chat {
         if self.talk.open().next().is_some() {
             return; // one device: the text comes first
         }
-        let Some(choice) = self.model(cx.world) else { return };
+        let Some(choice) = self.model(cx.world).filter(|c| c.model != eliza::NAME) else { return };
+        if matches!(self.writing, Writing::System | Writing::Examples) {
+            return;
+        }
         let text = self.input.text();
         if text.is_empty() && self.talk.last().is_some() {
             return;
@@ -450,8 +569,8 @@ impl Chat {
         if failed && self.probed.as_ref().is_some_and(|p| p.model == about.model && p.mode == about.mode) && !(live && due) {
             return;
         }
-        let messages = if self.mode == Mode::Chat { self.talk.messages(self.talk.exchanges.len(), &about.text, "") } else { Vec::new() };
-        let prompt = if self.mode == Mode::Chat { String::new() } else { about.text.clone() };
+        let messages = if self.mode == Mode::Chat { self.talk.messages(self.talk.exchanges.len(), &choice.label, &about.text, "") } else { Vec::new() };
+        let prompt = if self.mode == Mode::Chat { String::new() } else { format!("{}{}", self.talk.lead(), about.text) };
         let spec = GenerateSpec {
             model: choice.model,
             prompt,
@@ -481,19 +600,21 @@ impl Chat {
         }
         let probe = self.probe.as_ref().filter(|_| !self.input.is_empty() || self.talk.last().is_none());
         if let Some((probe, distribution)) = probe.and_then(|p| Some((p, p.next.clone()?))) {
-            return Some(Outlook { distribution, seen: probe.ids(), drawn: None, after: probe.prompt.clone() });
+            return Some(Outlook { drawn: None, after: probe.prompt.clone(), ..Outlook::of(probe, distribution, probe.pieces.len()) });
         }
         let version = self.talk.last()?.version()?;
         let after = format!("{}{}", version.prompt, version.said());
-        Some(Outlook { distribution: version.next.clone()?, seen: version.ids(), drawn: None, after })
+        Some(Outlook { drawn: None, after, ..Outlook::of(version, version.next.clone()?, version.pieces.len()) })
     }
 }
 
 /// A distribution with what it comes after.
 pub struct Outlook {
     pub distribution: Distribution,
-    /// Ids of the text before it.
-    pub seen: Vec<u32>,
+    /// Ids of the text before it, how many of the last were drawn, and those that end a repetition.
+    seen: Vec<u32>,
+    said: usize,
+    breakers: Vec<u32>,
     /// The token that was drawn from it.
     pub drawn: Option<u32>,
     /// The text that it comes after.
@@ -501,18 +622,38 @@ pub struct Outlook {
 }
 
 impl Outlook {
+    /// What penalties see of the text before it.
+    pub fn past(&self) -> Past<'_> {
+        Past { seen: &self.seen, said: self.said, breakers: &self.breakers }
+    }
+
+    /// A distribution after the first `pieces` pieces of a version.
+    fn of(version: &Version, distribution: Distribution, pieces: usize) -> Self {
+        let before = &version.pieces[..pieces];
+        let said = before.iter().filter(|p| p.origin == Origin::Drawn).count();
+        let in_prompt = version.pieces.get(pieces).is_some_and(|p| p.origin != Origin::Drawn);
+        let seen: Vec<u32> = if in_prompt {
+            before.iter().map(|p| p.id).collect()
+        } else {
+            let drawn = before.iter().filter(|p| p.origin == Origin::Drawn).map(|p| p.id);
+            version.prompt_ids.iter().copied().chain(drawn).collect()
+        };
+        let breakers = breakers(&version.sampler, &seen, |id| version.token_bytes(id));
+        Self { distribution, seen, said, breakers, drawn: None, after: String::new() }
+    }
+
     fn of_piece(version: &Version, piece: usize) -> Option<Self> {
         let p = version.pieces.get(piece).filter(|p| !p.alternatives.is_empty())?;
         let before = &version.pieces[..piece];
         let typed = if version.prompt_is_pieces() { String::new() } else { format!("{}{}", version.prompt, version.prefix) };
         let after = before.iter().fold(typed, |text, p| text + &p.text);
         let distribution = Distribution::of_candidates(&p.alternatives);
-        Some(Self { distribution, seen: before.iter().map(|p| p.id).collect(), drawn: Some(p.id), after })
+        Some(Self { drawn: Some(p.id), after, ..Self::of(version, distribution, piece) })
     }
 }
 
 /// `20261125-031500` (UTC), for names of files.
-fn stamp(now_ms: u64) -> String {
+pub(super) fn stamp(now_ms: u64) -> String {
     let (days, second) = ((now_ms / 86_400_000) as i64, now_ms / 1000 % 86_400);
     // Days since 1970 to a civil date, by Howard Hinnant's algorithm for the proleptic Gregorian calendar.
     let z = days + 719_468;

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::talk::Mode;
 use super::view::{Areas, Tag, inner, is_prompt, lines, page, top};
-use super::{Chat, Focus, Popup, Seen, panel, picker};
+use super::{Chat, Focus, Popup, RENDERED_WIDTH, Seen, Writing, panel, picker};
 use crate::text::visible;
 use crate::ui::pane::Context;
 use crate::ui::theme::Theme;
@@ -36,7 +36,10 @@ pub fn draw(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     // Over the text, so that the bars beside it stay in sight.
     let below = if areas.text.area() > 0 { areas.text } else { area };
     match chat.popup {
-        Some(Popup::Models { at }) => models(chat, at, frame, below, cx),
+        Some(Popup::Models { at }) => models(chat, at, "talk to", frame, below, cx),
+        Some(Popup::Second { at }) => models(chat, at, "ask this one the same", frame, below, cx),
+        Some(Popup::Files { at }) => files(at, frame, below, cx),
+        Some(Popup::Rendered { top }) => rendered(chat, top, frame, below, cx),
         Some(Popup::Alternatives { at }) => alternatives(chat, at, frame, below, cx),
         None => {}
     }
@@ -67,7 +70,8 @@ fn why_this(run: &str, world: &World) -> String {
 
 fn text(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) -> Seen {
     let theme = cx.theme;
-    let title = model_line(chat, cx.world);
+    let beside = chat.second.as_ref().map_or(String::new(), |second| format!(" | {}", visible(&second.label, false)));
+    let title = format!("{}{beside}", model_line(chat, cx.world));
     let title = widgets::fit(&title, usize::from(area.width.saturating_sub(18))).into_owned();
     let mode = if chat.mode == Mode::Chat { " chat " } else { " continue " };
     let mut block = widgets::panel(&title, chat.focus == Focus::Text && chat.popup.is_none(), theme)
@@ -114,8 +118,8 @@ fn style(chat: &Chat, tag: Tag, theme: &Theme) -> Style {
         Tag::Warning => theme.warning,
         Tag::Error => theme.error,
         Tag::Caret => theme.accent,
-        Tag::Token(spot) => {
-            let mut style = theme.text;
+        Tag::Token(spot) | Tag::Thought(spot) => {
+            let mut style = if matches!(tag, Tag::Thought(_)) { theme.dim } else { theme.text };
             if is_prompt(chat, spot) {
                 style = style.add_modifier(Modifier::BOLD);
             }
@@ -156,12 +160,19 @@ fn legend(theme: &Theme) -> Line<'static> {
 fn input(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     let theme = cx.theme;
     let focused = chat.captures_text_now();
-    let title = match (chat.editing, chat.mode) {
-        (true, _) => "edit the prompt",
-        (false, Mode::Continue) => "text to go on with",
-        (false, Mode::Chat) => "you",
+    let title = match (chat.writing, chat.mode) {
+        (Writing::Edit(_), _) => "edit the prompt",
+        (Writing::System, _) => "system prompt",
+        (Writing::Examples, Mode::Chat) => "examples: question => answer, a line each",
+        (Writing::Examples, Mode::Continue) => "text in front of every prompt",
+        (Writing::Prompt, Mode::Continue) => "text to go on with",
+        (Writing::Prompt, Mode::Chat) => "you",
     };
-    let hint = if focused { " Enter sends · Ctrl-j new line · Esc leaves " } else { " i write " };
+    let hint = match (focused, chat.writing) {
+        (true, Writing::System | Writing::Examples) => " Enter keeps it · Ctrl-j new line · Esc leaves it as it was ",
+        (true, _) => " Enter sends · Ctrl-j new line · Esc leaves ",
+        (false, _) => " i write ",
+    };
     let mut block = widgets::panel(title, focused, theme);
     if usize::from(area.width) > hint.width() + title.width() + 8 {
         block = block.title_bottom(Line::styled(hint, theme.dim).right_aligned());
@@ -169,6 +180,7 @@ fn input(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     frame.render_widget(block, area);
     let inside = Rect { x: area.x + 2.min(area.width), width: area.width.saturating_sub(3), ..inner(area) };
     let placeholder = match (chat.mode, chat.talk.last().is_some()) {
+        _ if matches!(chat.writing, Writing::System | Writing::Examples) => "empty: nothing stands in front",
         (Mode::Continue, true) => "Enter goes on with the text above; ↑ brings the last prompt back",
         (Mode::Continue, false) => "write a beginning",
         (Mode::Chat, _) => "say something",
@@ -176,17 +188,14 @@ fn input(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     frame.render_widget(&chat.input.widget(theme.text, theme.dim, focused, placeholder), inside);
 }
 
-fn models(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Context) {
+fn models(chat: &Chat, at: usize, title: &str, frame: &mut Frame, area: Rect, cx: &Context) {
     let theme = cx.theme;
     let choices = picker::choices(cx.world);
     let height = (choices.len().max(1) as u16 + 2).min(area.height.saturating_sub(2)).max(3);
     let place = widgets::centered(area, 72, height);
     widgets::blank(frame, place, theme);
-    frame.render_widget(widgets::panel("talk to", true, theme).title_bottom(Line::styled(" Enter takes it · Esc ", theme.dim)), place);
+    frame.render_widget(widgets::panel(title, true, theme).title_bottom(Line::styled(" Enter takes it · Esc ", theme.dim)), place);
     let inside = inner(place);
-    if choices.is_empty() {
-        return frame.render_widget(Line::styled("there is no model yet: train one in Life", theme.dim), inside);
-    }
     let height = usize::from(inside.height).max(1);
     let first = at.saturating_sub(height - 1);
     let now = chat.model(cx.world).map(|c| c.model);
@@ -201,13 +210,61 @@ fn models(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Context) {
     }
 }
 
+/// Saved conversations.
+fn files(at: usize, frame: &mut Frame, area: Rect, cx: &Context) {
+    let theme = cx.theme;
+    let known = cx.world.chats.as_deref();
+    let files = known.unwrap_or_default();
+    let place = widgets::centered(area, 72, (files.len().max(1) as u16 + 2).min(area.height.saturating_sub(2)).max(3));
+    widgets::blank(frame, place, theme);
+    frame.render_widget(widgets::panel("saved conversations", true, theme).title_bottom(Line::styled(" Enter opens it · Esc ", theme.dim)), place);
+    let inside = inner(place);
+    if files.is_empty() {
+        let text = if known.is_some() { "none is saved yet: s saves this one" } else { "looking in chats/ …" };
+        return frame.render_widget(Line::styled(text, theme.dim), inside);
+    }
+    let height = usize::from(inside.height).max(1);
+    let first = widgets::window(at, files.len(), height);
+    for (row, (number, (path, bytes))) in files.iter().enumerate().skip(first).take(height).enumerate() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let text = format!("{} {}  {} bytes", if number == at { "▸" } else { " " }, visible(&name, false), widgets::grouped(*bytes));
+        let style = if number == at { theme.selected } else { theme.text };
+        let line = Line::styled(widgets::pad(&text, usize::from(inside.width)), style);
+        frame.render_widget(line, Rect { y: inside.y + row as u16, height: 1, ..inside });
+    }
+}
+
+/// A prompt as the model was given it.
+fn rendered(chat: &Chat, top: usize, frame: &mut Frame, area: Rect, cx: &Context) {
+    let theme = cx.theme;
+    let place = widgets::centered(area, RENDERED_WIDTH + 4, area.height.saturating_sub(2).max(3));
+    widgets::blank(frame, place, theme);
+    let version = chat.version_at_cursor().map(|(v, _)| v).or_else(|| chat.talk.last()?.version());
+    let by = version.and_then(|v| v.fact_text("rendering")).unwrap_or("plain");
+    let title = format!("the prompt as the model was given it · {}", visible(by, false));
+    let panel = widgets::panel(&title, true, theme).title_bottom(Line::styled(" j k · Esc ", theme.dim));
+    frame.render_widget(panel, place);
+    let inside = inner(place);
+    let lines = chat.rendered(usize::from(inside.width));
+    let height = usize::from(inside.height);
+    let first = top.min(lines.len().saturating_sub(height));
+    let more = lines.len() > first + height;
+    for (row, line) in lines.into_iter().skip(first).take(height).enumerate() {
+        frame.render_widget(Line::styled(line, theme.text), Rect { y: inside.y + row as u16, height: 1, ..inside });
+    }
+    if more {
+        let at = Rect { x: place.right().saturating_sub(2), y: place.bottom().saturating_sub(2), width: 1, height: 1 };
+        frame.render_widget(Span::styled("▾", theme.dim), at);
+    }
+}
+
 fn alternatives(chat: &Chat, at: usize, frame: &mut Frame, area: Rect, cx: &Context) {
     let theme = cx.theme;
     let Some((version, piece)) = chat.version_at_cursor() else { return };
     let drawn = version.pieces[piece].id;
     let candidates = chat.candidates();
     let Some(outlook) = chat.outlook() else { return };
-    let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.seen);
+    let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.past());
     let place = widgets::centered(area, 70, (candidates.len() as u16 + 3).min(area.height));
     widgets::blank(frame, place, theme);
     let title = "what else it might have said here";

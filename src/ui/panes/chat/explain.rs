@@ -51,7 +51,7 @@ pub fn page(chat: &Chat, world: &World) -> String {
 
 fn next(chat: &Chat, say: &mut impl FnMut(String)) {
     let Some(outlook) = chat.outlook() else { return };
-    let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.seen);
+    let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.past());
     let Some((best, chance)) = outlook.distribution.top.first().zip(chances.first()) else { return };
     let unsure = match outlook.drawn {
         Some(_) => String::new(),

@@ -6,10 +6,12 @@ mod draw;
 mod explain;
 mod flow;
 mod input;
+mod keep;
 mod panel;
 mod picker;
 mod settings;
 mod talk;
+mod transcript;
 mod view;
 
 use std::cell::Cell;
@@ -41,8 +43,28 @@ enum Focus {
 #[derive(Clone, Debug, PartialEq)]
 enum Popup {
     Models { at: usize },
+    /// The model that is asked the same beside the first.
+    Second { at: usize },
     Alternatives { at: usize },
+    /// Saved conversations.
+    Files { at: usize },
+    /// The prompt as the model was given it.
+    Rendered { top: usize },
 }
+
+/// What the field is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writing {
+    #[default]
+    Prompt,
+    /// Another prompt for this exchange.
+    Edit(usize),
+    System,
+    Examples,
+}
+
+/// Columns in which a rendered prompt is shown.
+const RENDERED_WIDTH: u16 = 92;
 
 /// A token of the transcript.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +102,18 @@ pub struct Chat {
     held: Option<usize>,
     /// The next prompt begins a new conversation, or becomes a version of the last exchange.
     fresh: bool,
-    editing: bool,
+    writing: Writing,
+    /// The prompt that was being written when the field was taken for something else.
+    draft: String,
+    /// Whether reasoning is shown.
+    unfold: bool,
+    /// Asked the same beside the first.
+    second: Option<Choice>,
+    sampling: Option<keep::Sampling>,
+    /// The file that was asked for.
+    opening: Option<(u64, std::path::PathBuf)>,
+    /// Versions that are in the newest file.
+    saved: usize,
     outbox: Vec<Effect>,
     seen: Cell<Seen>,
 }
@@ -109,7 +142,13 @@ impl Chat {
             probed: None,
             held: None,
             fresh: false,
-            editing: false,
+            writing: Writing::Prompt,
+            draft: String::new(),
+            unfold: false,
+            second: None,
+            sampling: None,
+            opening: None,
+            saved: 0,
             outbox: Vec::new(),
             seen: Cell::default(),
         }
@@ -139,7 +178,7 @@ const BINDINGS: &[Binding] = &[
     bind("chat.open", "enter", "open", "On a token: what else it might have said. In a list: take the entry. Else: write a prompt.", true),
     bind("chat.again", "a", "again", "The same prompt with a new seed.", true),
     bind("chat.five", "f", "five seeds", "The same prompt under five seeds, below each other: what probabilistic means.", true),
-    bind("chat.edit", "e", "edit", "Edit the last prompt; sending it makes a version beside the old one.", true),
+    bind("chat.edit", "e", "edit", "Edit the prompt at the cursor (else the last one); sending it makes a version beside the old one.", true),
     bind("chat.tint", "t", "tint", "Colour every token by its probability (underline where there is no colour).", true),
     bind("chat.models", "m", "model", "Choose whom to talk to: a run, the one in training, or a checkpoint.", true),
     bind("chat.mode", "c", "chat/continue", "Continue a text, or answer in a dialogue.", true),
@@ -153,13 +192,30 @@ const BINDINGS: &[Binding] = &[
     bind("chat.half_up", "ctrl-u|pageup", "page up", "Half a page up; the text then stays while more is written.", false),
     bind("chat.top", "g g|home", "top", "To the beginning.", false),
     bind("chat.end", "G|end", "end", "To the end, and follow what is written.", false),
-    bind("chat.version_next", "]", "next version", "The next version of this exchange.", false),
-    bind("chat.version_previous", "[", "version before", "The version before of this exchange.", false),
+    bind("chat.version_next", "]", "next version", "The next version of this exchange, with what was said after it.", false),
+    bind("chat.version_previous", "[", "version before", "The version before of this exchange, with what was said after it.", false),
+    bind("chat.second", "b", "beside", "Ask a second model the same, beside the first; again: only one.", false),
+    bind("chat.system", "p", "system prompt", "What the model of a chat is told before everything else.", false),
+    bind(
+        "chat.examples",
+        "x",
+        "examples",
+        "Examples in front: in a chat, lines of question => answer; else a text that yours goes on from.",
+        false,
+    ),
+    bind("chat.think", "T", "reasoning", "Show or fold what stands between <think> and </think>.", false),
+    bind("chat.rendered", "v", "view prompt", "The prompt as the model was given it, by its chat template.", false),
+    bind("chat.rank", "r", "to Rank", "Four answers to this prompt, to be ranked: into `labels/chat/`.", true),
+    bind("chat.like", "L", "like", "A good answer: kept in `labels/liked.jsonl`.", false),
+    bind("chat.dislike", "D", "dislike", "A bad answer: kept in `labels/liked.jsonl`.", false),
+    bind("chat.keep", "K", "keep as item", "This exchange as an item of an evaluation: into `evals/kept.jsonl`.", false),
     bind("chat.default", "d", "default", "In the sampler: the setting's default.", false),
     bind("chat.more", "n", "go on", "Go on with the text where it ended.", true),
     bind("chat.new", "o", "new", "A new conversation: what was said before is not told to the model.", false),
     bind("chat.zoom", "z", "zoom", "The focused part alone, and back.", false),
-    bind("chat.save", "s", "save", "Write the conversation to a file in `chats/`.", false),
+    bind("chat.save", "s", "save", "Save the conversation with all its versions to a file in `chats/`.", false),
+    bind("chat.files", "w", "open", "Open a saved conversation; this one is saved first.", false),
+    bind("chat.page", "M", "write a page", "The conversation as it is shown, as Markdown in `chats/`.", false),
     bind("chat.yank", "y", "yank", "Copy the last text to the clipboard.", false),
 ];
 
@@ -259,6 +315,7 @@ impl Pane for Chat {
             self.zoom = false;
             return true;
         }
+        self.write_prompt();
         let was = std::mem::replace(&mut self.focus, Focus::Text);
         was != Focus::Text
     }
@@ -266,8 +323,7 @@ impl Pane for Chat {
     fn open(&mut self, show: &Show, cx: &Context) -> Vec<Effect> {
         if let Show::Named(model) = show {
             let known = picker::choices(cx.world).into_iter().find(|c| c.model == *model);
-            self.picked = Some(known.unwrap_or_else(|| Choice::named(model)));
-            self.focus = Focus::Input;
+            self.pick(known.unwrap_or_else(|| Choice::named(model)));
         }
         self.settle(cx)
     }

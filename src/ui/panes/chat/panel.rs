@@ -17,6 +17,8 @@ use crate::ui::pane::Context;
 use crate::ui::theme::Theme;
 use crate::ui::widgets;
 
+/// Settings that are always seen.
+const FIRST_ROWS: u16 = 7;
 /// So many candidates are listed however improbable they are.
 const LISTED: usize = 10;
 
@@ -59,8 +61,9 @@ pub fn basis(chat: &Chat) -> String {
 }
 
 pub fn draw(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
-    let rows = ROWS.len() as u16 + 4;
-    let settings_height = if area.height >= rows + 14 { rows } else { (ROWS.len() as u16 + 2).min(area.height) };
+    let all = ROWS.len() as u16 + 4;
+    // Where there is no room for all of them the list moves with the row in focus.
+    let settings_height = if area.height >= all + 14 { all } else { (FIRST_ROWS + 2).min(area.height) };
     let bars_area = Rect { height: area.height - settings_height, ..area };
     bars(chat, frame, bars_area, cx);
     let below = Rect { y: area.y + bars_area.height, height: settings_height, ..area };
@@ -73,10 +76,12 @@ fn settings(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     let hint = if focused { " ←→ change · d default " } else { " Tab " };
     frame.render_widget(widgets::panel("sampler", focused, theme).title_bottom(Line::styled(hint, theme.dim).right_aligned()), area);
     let inside = inner(area);
-    for (number, row) in ROWS.iter().enumerate().take(usize::from(inside.height)) {
+    let height = usize::from(inside.height);
+    let first = if focused { widgets::window(chat.row, ROWS.len(), height) } else { 0 };
+    for (place, (number, row)) in ROWS.iter().enumerate().skip(first).take(height).enumerate() {
         let here = focused && number == chat.row;
         let line = setting(chat, *row, here, usize::from(inside.width), theme);
-        frame.render_widget(line, Rect { y: inside.y + number as u16, height: 1, ..inside });
+        frame.render_widget(line, Rect { y: inside.y + place as u16, height: 1, ..inside });
     }
     let help_rows = usize::from(inside.height).saturating_sub(ROWS.len());
     let help = ROWS[chat.row.min(ROWS.len() - 1)].help();
@@ -128,7 +133,7 @@ fn bars(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
         }
         return;
     };
-    let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.seen);
+    let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.past());
     let lines = bar_lines(&outlook, &chances, chat.settings.sampler.temperature, inside, theme);
     for (i, line) in lines.into_iter().enumerate().take(usize::from(inside.height)) {
         frame.render_widget(line, Rect { y: inside.y + i as u16, height: 1, ..inside });
@@ -211,7 +216,7 @@ pub fn strip(chat: &Chat, frame: &mut Frame, area: Rect, cx: &Context) {
     let width = usize::from(area.width);
     match chat.outlook() {
         Some(outlook) => {
-            let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.seen);
+            let chances = outlook.distribution.probabilities(&chat.settings.sampler, &outlook.past());
             for (c, chance) in outlook.distribution.top.iter().zip(&chances).filter(|(_, chance)| chance.kept) {
                 let (token, share) = (name(&c.text), format!(" {}  ", percent(chance.p)));
                 used += token.width() + share.width();

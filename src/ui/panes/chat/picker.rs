@@ -1,6 +1,7 @@
 //! The models that one can talk to: the runs of the project, the one in training first, and their checkpoints.
 //! Deliberately not here: loading one; a model is a name until the engine opens it.
 
+use crate::sample::eliza;
 use crate::ui::world::{Run, Status, World};
 
 /// A model by the name that the engine knows, and what a person reads.
@@ -42,6 +43,13 @@ pub fn choices(world: &World) -> Vec<Choice> {
             });
         }
     }
+    out.push(Choice {
+        model: eliza::NAME.into(),
+        label: "ELIZA".into(),
+        mark: '◇',
+        about: "no model: a program of rules like that of 1964, for comparison".into(),
+        run: eliza::NAME.into(),
+    });
     out
 }
 

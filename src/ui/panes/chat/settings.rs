@@ -10,12 +10,28 @@ pub enum Row {
     TopK,
     TopP,
     MinP,
+    Typical,
     Repetition,
+    Presence,
+    Frequency,
+    Dry,
     Seed,
     MaxTokens,
 }
 
-pub const ROWS: &[Row] = &[Row::Temperature, Row::TopK, Row::TopP, Row::MinP, Row::Repetition, Row::Seed, Row::MaxTokens];
+pub const ROWS: &[Row] = &[
+    Row::Temperature,
+    Row::TopK,
+    Row::TopP,
+    Row::MinP,
+    Row::Repetition,
+    Row::Seed,
+    Row::MaxTokens,
+    Row::Typical,
+    Row::Presence,
+    Row::Frequency,
+    Row::Dry,
+];
 
 const TEMPERATURES: &[f32] =
     &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.5, 3.0, 5.0];
@@ -23,6 +39,9 @@ const TOP_K: &[f32] = &[1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 10.0, 15.0, 20.0, 30.0, 40
 const TOP_P: &[f32] = &[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0];
 const MIN_P: &[f32] = &[0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0];
 const REPETITION: &[f32] = &[0.9, 1.0, 1.02, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5, 2.0];
+const TYPICAL: &[f32] = &[0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0];
+const PENALTIES: &[f32] = &[-1.0, -0.5, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0];
+const DRY: &[f32] = &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 5.0];
 const MAX_TOKENS: &[f32] = &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 200.0, 256.0, 512.0, 1024.0, 2048.0];
 
 /// What the panel sets.
@@ -45,7 +64,11 @@ impl Row {
             Self::TopK => "top-k",
             Self::TopP => "top-p",
             Self::MinP => "min-p",
+            Self::Typical => "typical",
             Self::Repetition => "repetition",
+            Self::Presence => "presence",
+            Self::Frequency => "frequency",
+            Self::Dry => "dry",
             Self::Seed => "seed",
             Self::MaxTokens => "max tokens",
         }
@@ -59,6 +82,10 @@ impl Row {
             Self::TopP => "only the likeliest tokens that make up this share",
             Self::MinP => "only tokens at least this likely beside the best",
             Self::Repetition => "above 1: tokens already in the text get less likely",
+            Self::Typical => "only tokens about as surprising as the model expects to be",
+            Self::Presence => "above 0: a token that was written gets less likely, once",
+            Self::Frequency => "above 0: a token gets less likely each time it was written",
+            Self::Dry => "above 0: what would go on with a repetition gets less likely, the longer the less",
             Self::Seed => "the same seed draws the same text again",
             Self::MaxTokens => "the text ends after so many tokens",
         }
@@ -80,6 +107,14 @@ impl Settings {
             Row::MinP => format!("{:.2}", s.min_p),
             Row::Repetition if s.repetition_penalty == 1.0 => "off".into(),
             Row::Repetition => format!("{:.2}", s.repetition_penalty),
+            Row::Typical if s.typical_p >= 1.0 => "off".into(),
+            Row::Typical => format!("{:.2}", s.typical_p),
+            Row::Presence if s.presence_penalty == 0.0 => "off".into(),
+            Row::Presence => format!("{:.2}", s.presence_penalty),
+            Row::Frequency if s.frequency_penalty == 0.0 => "off".into(),
+            Row::Frequency => format!("{:.2}", s.frequency_penalty),
+            Row::Dry if s.dry_multiplier == 0.0 => "off".into(),
+            Row::Dry => format!("{:.2}", s.dry_multiplier),
             Row::Seed => s.seed.to_string(),
             Row::MaxTokens => self.max_tokens.to_string(),
         }
@@ -124,7 +159,11 @@ impl Settings {
             Row::TopK => (TOP_K, s.top_k as f32),
             Row::TopP => (TOP_P, s.top_p),
             Row::MinP => (MIN_P, s.min_p),
+            Row::Typical => (TYPICAL, s.typical_p),
             Row::Repetition => (REPETITION, s.repetition_penalty),
+            Row::Presence => (PENALTIES, s.presence_penalty),
+            Row::Frequency => (PENALTIES, s.frequency_penalty),
+            Row::Dry => (DRY, s.dry_multiplier),
             Row::MaxTokens => (MAX_TOKENS, self.max_tokens as f32),
             Row::Seed => return None,
         })
@@ -136,7 +175,11 @@ impl Settings {
             Row::TopK => self.sampler.top_k = value as usize,
             Row::TopP => self.sampler.top_p = value,
             Row::MinP => self.sampler.min_p = value,
+            Row::Typical => self.sampler.typical_p = value,
             Row::Repetition => self.sampler.repetition_penalty = value,
+            Row::Presence => self.sampler.presence_penalty = value,
+            Row::Frequency => self.sampler.frequency_penalty = value,
+            Row::Dry => self.sampler.dry_multiplier = value,
             Row::MaxTokens => self.max_tokens = value as usize,
             Row::Seed => self.sampler.seed = value as u64,
         }

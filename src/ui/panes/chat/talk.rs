@@ -77,8 +77,9 @@ pub struct Version {
     pub next: Option<Distribution>,
     pub facts: BTreeMap<String, Value>,
     pub notes: Vec<String>,
-    /// Ids of the prompt as the model saw it, a chat's markers included.
+    /// Ids of the prompt as the model saw it, a chat's markers included, and the bytes of each.
     pub prompt_ids: Vec<u32>,
+    prompt_bytes: Vec<Vec<u8>>,
     /// When it was asked, when the first and the last token came, by the clock of the screen and of the engine.
     pub asked_ms: u64,
     /// A person wants it to end: told to the engine once its job is known.
@@ -105,6 +106,7 @@ impl Version {
             facts: BTreeMap::new(),
             notes: Vec::new(),
             prompt_ids: Vec::new(),
+            prompt_bytes: Vec::new(),
             asked_ms,
             stop: Stop::No,
             first_ms: 0,
@@ -172,6 +174,7 @@ impl Version {
             Report::Distribution(distribution) => self.next = Some(distribution.clone()),
             Report::Token(token) if token.from_prompt => {
                 self.prompt_ids.push(token.id);
+                self.prompt_bytes.push(token.bytes.clone());
                 self.given.push(token.clone());
             }
             Report::Token(token) => {
@@ -231,16 +234,46 @@ impl Version {
         self.pieces.first().is_some_and(|p| p.origin != Origin::Drawn)
     }
 
+    /// The pieces that are a model's reasoning, between `<think>` and `</think>` (or the end, while it lasts).
+    pub fn thought(&self) -> Option<std::ops::Range<usize>> {
+        let mut text = String::new();
+        let ends: Vec<usize> = (self.pieces.iter())
+            .map(|p| {
+                if p.origin != Origin::Prompt {
+                    text.push_str(&p.text);
+                }
+                text.len()
+            })
+            .collect();
+        // Where the template opens the reasoning, the answer begins in the midst of it.
+        let open = text.find("<think>").filter(|at| text[..*at].trim().is_empty());
+        let close = text.find("</think>").map(|at| at + "</think>".len());
+        let (from, to) = match (open, close) {
+            (Some(open), close) => (open, close.unwrap_or(text.len())),
+            (None, Some(close)) => (0, close),
+            (None, None) => return None,
+        };
+        let first = ends.iter().position(|end| *end > from)?;
+        let last = ends.iter().position(|end| *end >= to)?;
+        Some(first..last + 1)
+    }
+
     /// What the model said, a branch's beginning included.
     pub fn said(&self) -> String {
         let drawn: Vec<u8> = self.pieces.iter().filter(|p| p.origin == Origin::Drawn).flat_map(|p| p.bytes.iter().copied()).collect();
         format!("{}{}", self.prefix, String::from_utf8_lossy(&drawn))
     }
 
-    /// All ids so far, for the repetition penalty.
-    pub fn ids(&self) -> Vec<u32> {
-        let drawn = self.pieces.iter().filter(|p| p.origin == Origin::Drawn).map(|p| p.id);
-        self.prompt_ids.iter().copied().chain(drawn).collect()
+    /// The exact tokens that were drawn.
+    pub fn drawn_ids(&self) -> Vec<u32> {
+        self.pieces.iter().filter(|p| p.origin == Origin::Drawn).map(|p| p.id).collect()
+    }
+
+    /// The bytes of a token that stands in the text; none where it does not.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        let drawn = self.pieces.iter().find(|p| p.id == id).map(|p| p.bytes.clone());
+        let given = || self.prompt_ids.iter().position(|i| *i == id).and_then(|at| self.prompt_bytes.get(at).cloned());
+        drawn.or_else(given).unwrap_or_default()
     }
 
     /// The text that a branch at `place` with `candidate` begins with: (prompt, prefix).
@@ -293,16 +326,21 @@ impl Version {
     }
 }
 
-/// A prompt and what became of it, in one or more versions.
-#[derive(Clone, Debug)]
+/// A prompt and what became of it, in one or more versions. What was said next hangs on the version that it answers, so that
+/// the versions of all exchanges are a tree.
+#[derive(Clone, Debug, Default)]
 pub struct Exchange {
     pub mode: Mode,
     pub versions: Vec<Version>,
     pub shown: usize,
+    /// The exchange before, and which of its versions this one goes on from; none at the beginning.
+    pub after: Option<(usize, usize)>,
     /// Begins a new conversation: a chat does not look behind it.
     pub fresh: bool,
     /// Shows the newest versions below each other: the same prompt under several seeds.
     pub spread: bool,
+    /// Shows the newest two versions beside each other: the same prompt to two models.
+    pub pair: bool,
 }
 
 /// How many seeds a prompt is tried under at once.
@@ -315,14 +353,29 @@ impl Exchange {
 
     /// Whether the version of this number is on the screen.
     pub fn shows(&self, number: usize) -> bool {
-        if self.spread { number + SEEDS as usize >= self.versions.len() } else { number == self.shown }
+        match (self.spread, self.pair) {
+            (true, _) => number + SEEDS as usize >= self.versions.len(),
+            (_, true) => number + 2 >= self.versions.len(),
+            _ => number == self.shown,
+        }
+    }
+
+    /// What a model said here, where several were asked; else the version of this number.
+    fn heard_by(&self, model: &str, number: usize) -> Option<&Version> {
+        let own = || self.versions.iter().rev().find(|v| v.model == model);
+        self.pair.then(own).flatten().or_else(|| self.versions.get(number))
     }
 }
 
-/// All exchanges, oldest first.
+/// A tree of exchanges, and what stands in front of all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Talk {
+    /// In the order in which they were asked.
     pub exchanges: Vec<Exchange>,
+    /// What a chat's model is told first; empty for nothing.
+    pub system: String,
+    /// Examples in front: of a chat, lines `question => answer`; else text as it stands.
+    pub examples: String,
 }
 
 impl Talk {
@@ -334,33 +387,87 @@ impl Talk {
         self.exchanges.iter().flat_map(|e| e.versions.iter()).filter(|v| v.is_open())
     }
 
-    pub fn last(&self) -> Option<&Exchange> {
-        self.exchanges.last()
-    }
-
-    /// The messages of a chat up to exchange `at` (not included), with `prompt` as what the person says now and
-    /// `prefix` as the beginning of the answer.
-    pub fn messages(&self, at: usize, prompt: &str, prefix: &str) -> Vec<Message> {
-        let say = |role: &str, content: String| Message { role: role.into(), content };
-        let before = &self.exchanges[..at.min(self.exchanges.len())];
-        let fresh = self.exchanges.get(at).is_some_and(|e| e.fresh);
-        let from = if fresh { before.len() } else { before.iter().rposition(|e| e.fresh || e.mode != Mode::Chat).unwrap_or(0) };
+    /// The exchanges that are shown: from the first on, each time the one that goes on from the version that is shown.
+    pub fn path(&self) -> Vec<usize> {
         let mut out = Vec::new();
-        for version in before[from..].iter().filter(|e| e.mode == Mode::Chat).filter_map(Exchange::version) {
-            out.push(say("user", version.prompt.clone()));
-            out.push(say("assistant", version.said().trim().to_string()));
-        }
-        out.push(say("user", prompt.to_string()));
-        if !prefix.is_empty() {
-            out.push(say("assistant", prefix.to_string()));
+        let mut next = self.exchanges.iter().position(|e| e.after.is_none());
+        // Exchanges go on from earlier ones alone; a file that says otherwise cannot make this run in a circle.
+        while let Some(at) = next.filter(|at| out.last().is_none_or(|last| at > last)) {
+            out.push(at);
+            let here = Some((at, self.exchanges[at].shown));
+            next = self.exchanges.iter().rposition(|e| e.after == here);
         }
         out
+    }
+
+    /// The last exchange that is shown.
+    pub fn end(&self) -> Option<usize> {
+        self.path().pop()
+    }
+
+    pub fn last(&self) -> Option<&Exchange> {
+        self.end().and_then(|at| self.exchanges.get(at))
+    }
+
+    /// Adds an exchange behind what is shown.
+    pub fn add(&mut self, exchange: Exchange) -> usize {
+        let after = self.end().map(|at| (at, self.exchanges[at].shown));
+        self.exchanges.push(Exchange { after, ..exchange });
+        self.exchanges.len() - 1
+    }
+
+    /// The messages of a chat with `model` up to exchange `at` (not included; beyond the last for the next one), with `prompt`
+    /// as what the person says now and `prefix` as the beginning of the answer.
+    pub fn messages(&self, at: usize, model: &str, prompt: &str, prefix: &str) -> Vec<Message> {
+        let say = |role: &str, content: &str| Message::new(role, content);
+        let mut before = Vec::new();
+        let own = self.exchanges.get(at);
+        let mut next = match own {
+            Some(exchange) if exchange.fresh => None,
+            Some(exchange) => exchange.after,
+            None => self.end().map(|at| (at, self.exchanges[at].shown)),
+        };
+        while let Some((at, version)) = next.take() {
+            let Some(exchange) = self.exchanges.get(at).filter(|e| e.mode == Mode::Chat) else { break };
+            before.extend(exchange.heard_by(model, version));
+            next = exchange.after.filter(|(before, _)| !exchange.fresh && *before < at);
+        }
+        let mut out = self.front();
+        for version in before.into_iter().rev() {
+            out.push(say("user", &version.prompt));
+            out.push(say("assistant", version.said().trim()));
+        }
+        out.push(say("user", prompt));
+        if !prefix.is_empty() {
+            out.push(say("assistant", prefix));
+        }
+        out
+    }
+
+    /// What stands before a chat's first turn.
+    pub fn front(&self) -> Vec<Message> {
+        let mut out = Vec::new();
+        if !self.system.trim().is_empty() {
+            out.push(Message::new("system", self.system.trim()));
+        }
+        for (question, answer) in self.examples.lines().filter_map(|line| line.split_once("=>")) {
+            out.extend([Message::new("user", question.trim()), Message::new("assistant", answer.trim())]);
+        }
+        out
+    }
+
+    /// The text that stands before a prompt that is gone on with.
+    pub fn lead(&self) -> String {
+        if self.examples.trim().is_empty() { String::new() } else { format!("{}\n", self.examples.trim_end()) }
     }
 
     /// The conversation as Markdown, for a file.
     pub fn transcript(&self, title: &str) -> String {
         let mut out = format!("# {title}\n");
-        for exchange in &self.exchanges {
+        if !self.system.trim().is_empty() {
+            out.push_str(&format!("\nsystem: {}\n", self.system.trim()));
+        }
+        for exchange in self.path().into_iter().map(|at| &self.exchanges[at]) {
             for (_, version) in exchange.versions.iter().enumerate().filter(|(number, _)| exchange.shows(*number)) {
                 let s = &version.sampler;
                 out.push_str(&format!(
@@ -436,17 +543,50 @@ mod tests {
         let exchange = |mode, prompt: &str, fresh| Exchange {
             mode,
             versions: vec![version(prompt, "", &[token(" yes", false)])],
-            shown: 0,
             fresh,
-            spread: false,
+            ..Exchange::default()
         };
-        let mut talk = Talk { exchanges: vec![exchange(Mode::Continue, "x", false), exchange(Mode::Chat, "one", false)] };
-        let roles = |talk: &Talk, at| talk.messages(at, "now", "").iter().map(|m| m.content.clone()).collect::<Vec<_>>();
+        let mut talk = Talk::default();
+        talk.add(exchange(Mode::Continue, "x", false));
+        talk.add(exchange(Mode::Chat, "one", false));
+        let roles = |talk: &Talk, at| talk.messages(at, "m", "now", "").iter().map(|m| m.content.clone()).collect::<Vec<_>>();
         assert_eq!(roles(&talk, 2), ["one", "yes", "now"]);
         assert_eq!(roles(&talk, 1), ["now"]);
-        talk.exchanges.push(exchange(Mode::Chat, "two", true));
+        talk.add(exchange(Mode::Chat, "two", true));
         assert_eq!(roles(&talk, 3), ["two", "yes", "now"]);
-        assert_eq!(talk.messages(3, "now", "be").last().unwrap().role, "assistant");
+        assert_eq!(talk.messages(3, "m", "now", "be").last().unwrap().role, "assistant");
         assert!(talk.transcript("T").contains("user: two\n\nassistant:  yes"));
+    }
+
+    #[test]
+    fn what_was_said_next_hangs_on_the_version_that_it_answers() {
+        let said = |prompt: &str, model: &str, answer: &str| Version { model: model.into(), ..version(prompt, "", &[token(answer, false)]) };
+        let chat = |versions| Exchange { mode: Mode::Chat, versions, ..Exchange::default() };
+        let mut talk = Talk { system: "Be kind.".into(), examples: "1 => one\nnot an example".into(), ..Talk::default() };
+        talk.add(chat(vec![said("a", "m", "first")]));
+        talk.add(chat(vec![said("b", "m", "after first")]));
+        let texts = |talk: &Talk, model: &str| talk.messages(99, model, "now", "").iter().map(|m| m.content.clone()).collect::<Vec<_>>();
+        assert_eq!(texts(&talk, "m"), ["Be kind.", "1", "one", "a", "first", "b", "after first", "now"]);
+        // Another version of the first: what followed the old one is gone from sight, and comes back with it.
+        talk.exchanges[0].versions.push(said("a2", "m", "second"));
+        talk.exchanges[0].shown = 1;
+        assert_eq!((talk.path(), talk.end()), (vec![0], Some(0)));
+        assert_eq!(texts(&talk, "m")[3..], ["a2", "second", "now"]);
+        talk.add(chat(vec![said("c", "m", "after second")]));
+        assert_eq!(talk.path(), [0, 2]);
+        talk.exchanges[0].shown = 0;
+        assert_eq!(talk.path(), [0, 1]);
+        // Two models that are asked the same hear themselves alone.
+        talk.add(Exchange { pair: true, ..chat(vec![said("d", "m", "of m"), said("d", "n", "of n")]) });
+        assert_eq!((texts(&talk, "m")[8].as_str(), texts(&talk, "n")[8].as_str()), ("of m", "of n"));
+    }
+
+    #[test]
+    fn reasoning_is_known_by_its_marks() {
+        let v = version("q", "", &["<th", "ink>a", " b", "</think>", "c"].map(|t| token(t, false)));
+        assert_eq!(v.thought(), Some(0..4));
+        assert_eq!(version("q", "", &["<think>", "a"].map(|t| token(t, false))).thought(), Some(0..2));
+        assert_eq!(version("q", "", &["a", "</think>", "b"].map(|t| token(t, false))).thought(), Some(0..2));
+        assert_eq!(version("q", "", &["a <think>", "b"].map(|t| token(t, false))).thought(), None);
     }
 }

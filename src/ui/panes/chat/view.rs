@@ -18,8 +18,20 @@ pub enum Tag {
     Warning,
     Error,
     Token(Spot),
+    /// A token of the model's reasoning.
+    Thought(Spot),
     /// Where the next token will stand.
     Caret,
+}
+
+impl Tag {
+    /// The token that it is.
+    pub fn spot(self) -> Option<Spot> {
+        match self {
+            Self::Token(spot) | Self::Thought(spot) => Some(spot),
+            _ => None,
+        }
+    }
 }
 
 /// Where the parts of the pane are.
@@ -97,33 +109,87 @@ pub fn lines(chat: &Chat, width: usize) -> Vec<Line<Tag>> {
     let mut out: Vec<(String, Tag)> = Vec::new();
     let mut say = |text: String, tag: Tag| out.push((text, tag));
     say(format!("{}\n\n", caption(chat.mode)), Tag::Dim);
-    for (at, exchange) in chat.talk.exchanges.iter().enumerate() {
-        if exchange.fresh && at > 0 {
+    front(chat, &mut say);
+    let mut lines = Vec::new();
+    for (place, at) in chat.talk.path().into_iter().enumerate() {
+        let exchange = &chat.talk.exchanges[at];
+        let mut say = |text: String, tag: Tag| out.push((text, tag));
+        if exchange.fresh && place > 0 {
             say("── a new conversation ──\n\n".into(), Tag::Dim);
         }
-        let mut first = true;
-        for (number, version) in exchange.versions.iter().enumerate() {
-            if !exchange.shows(number) {
-                continue;
+        let shown: Vec<usize> = (0..exchange.versions.len()).filter(|number| exchange.shows(*number)).collect();
+        if let (true, [left, right], true) = (exchange.pair, shown.as_slice(), width >= TWO_COLUMNS) {
+            if exchange.mode == Mode::Chat {
+                you(&exchange.versions[*left], &mut say);
             }
-            write(chat, exchange, (at, number), version, first, &mut say);
-            first = false;
+            lines.extend(flow(std::mem::take(&mut out), width));
+            lines.extend(columns(chat, exchange, at, [*left, *right], width));
+            continue;
+        }
+        for (n, number) in shown.into_iter().enumerate() {
+            let version = &exchange.versions[number];
+            if n == 0 && exchange.mode == Mode::Chat {
+                you(version, &mut say);
+            }
+            write(chat, exchange, (at, number), version, &mut say);
         }
     }
-    flow(out, width)
+    lines.extend(flow(out, width));
+    lines
 }
 
-fn write(chat: &Chat, exchange: &Exchange, place: (usize, usize), version: &Version, first: bool, say: &mut impl FnMut(String, Tag)) {
+/// From this width on two answers stand beside each other.
+const TWO_COLUMNS: usize = 64;
+
+/// What the model is told before the first turn.
+fn front(chat: &Chat, say: &mut impl FnMut(String, Tag)) {
+    let system = chat.talk.system.trim();
+    if chat.mode == Mode::Chat && !system.is_empty() {
+        say("system\n".into(), Tag::Label);
+        say(format!("{system}\n\n"), Tag::Prompt);
+    }
+    let examples = chat.talk.examples.trim();
+    if !examples.is_empty() {
+        say("examples in front\n".into(), Tag::Label);
+        say(format!("{examples}\n\n"), Tag::Dim);
+    }
+}
+
+fn you(version: &Version, say: &mut impl FnMut(String, Tag)) {
+    say("you\n".into(), Tag::Label);
+    say(format!("{}\n\n", version.prompt), Tag::Prompt);
+}
+
+/// Two versions beside each other.
+fn columns(chat: &Chat, exchange: &Exchange, at: usize, numbers: [usize; 2], width: usize) -> Vec<Line<Tag>> {
+    let wide = (width - 3) / 2;
+    let [left, right] = numbers.map(|number| {
+        let mut out = Vec::new();
+        write(chat, exchange, (at, number), &exchange.versions[number], &mut |text, tag| out.push((text, tag)));
+        flow(out, wide)
+    });
+    let rows = left.len().max(right.len());
+    let (mut left, mut right) = (left.into_iter(), right.into_iter());
+    (0..rows)
+        .map(|_| {
+            let mut line = left.next().unwrap_or_default();
+            let used: usize = line.runs.iter().map(|(text, _)| text.width()).sum();
+            line.runs.push((" ".repeat(wide.saturating_sub(used)), Tag::Plain));
+            line.runs.push((" │ ".into(), Tag::Dim));
+            line.runs.extend(right.next().unwrap_or_default().runs);
+            line
+        })
+        .collect()
+}
+
+fn write(chat: &Chat, exchange: &Exchange, place: (usize, usize), version: &Version, say: &mut impl FnMut(String, Tag)) {
     match exchange.mode {
         Mode::Chat => {
-            if first {
-                say("you\n".into(), Tag::Label);
-                say(format!("{}\n\n", version.prompt), Tag::Prompt);
-            }
             let seed = if exchange.spread { format!(" · seed {}", version.sampler.seed) } else { String::new() };
             say(format!("{}{seed}\n", version.model), Tag::Label);
         }
         Mode::Continue if exchange.spread => say(format!("seed {}\n", version.sampler.seed), Tag::Label),
+        Mode::Continue if exchange.pair => say(format!("{}\n", version.model), Tag::Label),
         Mode::Continue => {}
     }
     if !version.prompt_is_pieces() {
@@ -132,7 +198,17 @@ fn write(chat: &Chat, exchange: &Exchange, place: (usize, usize), version: &Vers
         }
         say(version.prefix.clone(), Tag::Plain);
     }
+    let thought = version.thought();
     for (piece, p) in version.pieces.iter().enumerate() {
+        let in_thought = thought.as_ref().is_some_and(|t| t.contains(&piece));
+        if in_thought && !chat.unfold {
+            if thought.as_ref().is_some_and(|t| t.start == piece) {
+                let n = thought.as_ref().map_or(0, ExactSizeIterator::len);
+                let ends = thought.as_ref().is_some_and(|t| t.end < version.pieces.len()) || !version.is_open();
+                say(format!("▸ {} {n} tokens · T shows them\n", if ends { "thought for" } else { "thinks,"}), Tag::Dim);
+            }
+            continue;
+        }
         let spot = Spot { exchange: place.0, version: place.1, piece };
         let here = chat.cursor == Some(spot);
         let text = match p.text.as_str() {
@@ -140,7 +216,7 @@ fn write(chat: &Chat, exchange: &Exchange, place: (usize, usize), version: &Vers
             "\n" if here => "␊\n".into(),
             text => text.to_string(),
         };
-        say(text, Tag::Token(spot));
+        say(text, if in_thought { Tag::Thought(spot) } else { Tag::Token(spot) });
     }
     if version.is_open() {
         say("▌".into(), Tag::Caret);
@@ -191,7 +267,7 @@ fn status(exchange: &Exchange, version: &Version) -> String {
             .to_string(),
         );
     }
-    if exchange.versions.len() > 1 && !exchange.spread {
+    if exchange.versions.len() > 1 && !exchange.spread && !exchange.pair {
         parts.push(format!("version {}/{} [ ]", exchange.shown + 1, exchange.versions.len()));
     }
     parts.join(" · ")
@@ -209,14 +285,14 @@ pub fn top(chat: &Chat, lines: &[Line<Tag>], height: usize) -> usize {
 }
 
 fn line_of(lines: &[Line<Tag>], spot: Spot) -> Option<usize> {
-    lines.iter().position(|line| line.runs.iter().any(|(_, tag)| *tag == Tag::Token(spot)))
+    lines.iter().position(|line| line.runs.iter().any(|(_, tag)| tag.spot() == Some(spot)))
 }
 
 /// The token in the next line (or the one before) that has any, nearest below (or above) the cursor.
 pub fn beside(chat: &Chat, cursor: Spot, by: i64) -> Option<Spot> {
     let lines = lines(chat, chat.seen.get().width.max(20));
     let from = line_of(&lines, cursor)?;
-    let column = lines[from].runs.iter().take_while(|(_, tag)| *tag != Tag::Token(cursor)).map(|(text, _)| text.width()).sum();
+    let column = lines[from].runs.iter().take_while(|(_, tag)| tag.spot() != Some(cursor)).map(|(text, _)| text.width()).sum();
     let mut at = from as i64;
     loop {
         at += by.signum();
@@ -232,11 +308,11 @@ fn spot_in(line: &Line<Tag>, column: usize) -> Option<Spot> {
     let mut found = None;
     let mut used = 0;
     for (text, tag) in &line.runs {
-        if let Tag::Token(spot) = tag {
+        if let Some(spot) = tag.spot() {
             if found.is_some() && used > column {
                 break;
             }
-            found = Some(*spot);
+            found = Some(spot);
         }
         used += text.width();
     }

@@ -164,7 +164,9 @@ impl Sampler {
                 Some(format!("dry_allowed_length = {}: must be 1 to {LONGEST_MATCH}", self.dry_allowed_length))
             }
             None if breaker() => Some("dry_breakers: must be at most 64 texts of at most 64 bytes".into()),
-            None if self.logit_bias.len() > MAX_BIASES => Some(format!("logit_bias: {} tokens; at most {MAX_BIASES}", self.logit_bias.len())),
+            None if self.logit_bias.len() > MAX_BIASES => {
+                Some(format!("logit_bias: {} tokens; at most {MAX_BIASES}", self.logit_bias.len()))
+            }
             None => bias.map(|(id, bias)| format!("logit_bias of token {id} = {bias}: must be -100 to 100")),
         }
     }
@@ -184,7 +186,10 @@ mod tests {
         let plain = Sampler::default();
         assert!(Moves::new(&plain, &past).is_empty());
         let repetition = Sampler { repetition_penalty: 2.0, ..plain.clone() };
-        assert_eq!((moved(&repetition, &past, 1, 3.0), moved(&repetition, &past, 3, -3.0), moved(&repetition, &past, 9, 3.0)), (1.5, -6.0, 3.0));
+        assert_eq!(
+            (moved(&repetition, &past, 1, 3.0), moved(&repetition, &past, 3, -3.0), moved(&repetition, &past, 9, 3.0)),
+            (1.5, -6.0, 3.0)
+        );
         // Of the three that were generated, two are 2 and one is 3; the prompt does not count.
         let counted = Sampler { presence_penalty: 0.5, frequency_penalty: 0.25, ..plain.clone() };
         assert_eq!((moved(&counted, &past, 2, 1.0), moved(&counted, &past, 3, 1.0), moved(&counted, &past, 1, 1.0)), (0.0, 0.25, 1.0));
@@ -241,7 +246,8 @@ mod tests {
         }
         assert_eq!(Sampler::default().problem(), None);
         // A file from before these settings reads as it was meant.
-        let old: Sampler = serde_json::from_str(r#"{"temperature":0.5,"top_k":3,"top_p":1.0,"min_p":0.0,"repetition_penalty":1.0,"seed":7}"#).unwrap();
+        let old: Sampler =
+            serde_json::from_str(r#"{"temperature":0.5,"top_k":3,"top_p":1.0,"min_p":0.0,"repetition_penalty":1.0,"seed":7}"#).unwrap();
         assert_eq!(old, Sampler { temperature: 0.5, top_k: 3, seed: 7, ..Sampler::default() });
     }
 }

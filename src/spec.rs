@@ -125,7 +125,10 @@ impl Chat {
     /// A chat of plain turns: (role, content) each.
     pub fn of<'m>(turns: impl IntoIterator<Item = (&'m str, &'m str)>) -> Self {
         let message = |(role, content): (&str, &str)| {
-            [("role", role), ("content", content)].map(|(key, value)| (key.to_owned(), serde_json::Value::from(value))).into_iter().collect()
+            [("role", role), ("content", content)]
+                .map(|(key, value)| (key.to_owned(), serde_json::Value::from(value)))
+                .into_iter()
+                .collect()
         };
         Self { messages: turns.into_iter().map(message).collect(), ..Self::default() }
     }

@@ -66,13 +66,17 @@ fn vendors_templates_render_as_transformers_renders_them() {
             }
         }
     }
-    println!("{equal} of the cases where two renderers agree are equal; of the others {others} are as transformers', {} are not:", differ.len());
+    println!(
+        "{equal} of the cases where two renderers agree are equal; of the others {others} are as transformers', {} are not:",
+        differ.len()
+    );
     differ.iter().for_each(|d| println!("  {d}"));
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(equal, 202);
     // Where only transformers fails or escapes: Python's generators are no JSON, and a text that was marked safe escapes what is
     // put behind it.
-    let known = ["llama-cpp-deepseek-r1.jinja tools_def", "llama-cpp-deepseek-r1.jinja tool_roundtrip", "functionary-medium-v3.1.jinja tools_def"];
+    let known =
+        ["llama-cpp-deepseek-r1.jinja tools_def", "llama-cpp-deepseek-r1.jinja tool_roundtrip", "functionary-medium-v3.1.jinja tools_def"];
     assert!(differ.len() == known.len() && differ.iter().zip(known).all(|(line, known)| line.contains(known)), "{differ:?}");
 }
 
@@ -103,14 +107,62 @@ fn answers_are_found_in_vendors_templates() {
 #[test]
 fn made_up_templates_come_to_an_end() {
     const PIECES: &[&str] = &[
-        "{% for m in messages %}", "{% for i in range(100000) %}", "{% endfor %}", "{% if m.role == 'user' %}", "{% else %}", "{% endif %}",
-        "{% macro f(x) %}", "{% endmacro %}", "{{ f(f) }}", "{{ f('x' * 99) }}", "{% set x = x ~ x ~ 'xx' %}", "{% set ns = namespace(v='v') %}",
-        "{% set ns.v = ns.v ~ ns.v %}", "{{ ns.v }}", "{{ m.content }}", "{{ messages | tojson(indent=4) }}", "{% generation %}",
-        "{% endgeneration %}", "{%- generation -%}", "{% raw %}", "{% endraw %}", "{#", "#}", "{{", "}}", "{%", "%}", "'", "\\", "-", "\n", " ",
-        "{% call f(1) %}", "{% endcall %}", "{% filter upper %}", "{% endfilter %}", "{% break %}", "{% continue %}", "{% set y %}", "{% endset %}",
-        "{{ messages[::-1] }}", "{{ loop(messages) }}", "{% for m in messages recursive %}", "{{ raise_exception('no') }}", "{{ [x] * 99999 }}",
-        "{{ strftime_now('%d %Q') }}", "{{ 9 ** 99 }}", "{{ 1 // 0 }}", "{{ x.y.z }}", "{{ 'a'.join(messages) }}", "é😀\u{fdd0}0\u{fdd1}", "{{ self }}",
-        "{{ x | map('upper') | list }}", "{{ messages | sort(attribute='role') }}", "{{ '%s' | format(x) }}", "{{ 'a'.replace('', x) }}",
+        "{% for m in messages %}",
+        "{% for i in range(100000) %}",
+        "{% endfor %}",
+        "{% if m.role == 'user' %}",
+        "{% else %}",
+        "{% endif %}",
+        "{% macro f(x) %}",
+        "{% endmacro %}",
+        "{{ f(f) }}",
+        "{{ f('x' * 99) }}",
+        "{% set x = x ~ x ~ 'xx' %}",
+        "{% set ns = namespace(v='v') %}",
+        "{% set ns.v = ns.v ~ ns.v %}",
+        "{{ ns.v }}",
+        "{{ m.content }}",
+        "{{ messages | tojson(indent=4) }}",
+        "{% generation %}",
+        "{% endgeneration %}",
+        "{%- generation -%}",
+        "{% raw %}",
+        "{% endraw %}",
+        "{#",
+        "#}",
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "'",
+        "\\",
+        "-",
+        "\n",
+        " ",
+        "{% call f(1) %}",
+        "{% endcall %}",
+        "{% filter upper %}",
+        "{% endfilter %}",
+        "{% break %}",
+        "{% continue %}",
+        "{% set y %}",
+        "{% endset %}",
+        "{{ messages[::-1] }}",
+        "{{ loop(messages) }}",
+        "{% for m in messages recursive %}",
+        "{{ raise_exception('no') }}",
+        "{{ [x] * 99999 }}",
+        "{{ strftime_now('%d %Q') }}",
+        "{{ 9 ** 99 }}",
+        "{{ 1 // 0 }}",
+        "{{ x.y.z }}",
+        "{{ 'a'.join(messages) }}",
+        "é😀\u{fdd0}0\u{fdd1}",
+        "{{ self }}",
+        "{{ x | map('upper') | list }}",
+        "{{ messages | sort(attribute='role') }}",
+        "{{ '%s' | format(x) }}",
+        "{{ 'a'.replace('', x) }}",
     ];
     let seconds: u64 = std::env::var("WEIGHTROOM_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(3);
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -164,16 +216,31 @@ fn json_is_written_as_python_writes_it() {
 #[test]
 fn blocks_are_trimmed_and_functions_are_there() {
     assert_eq!(shown("a\n  {% if true %}\n b\n  {% endif %}\nc"), "a\n b\nc");
-    assert_eq!(shown("{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i > 3 %}{% break %}{% endif %}{{ i }}{% endfor %}"), "013");
+    assert_eq!(
+        shown("{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i > 3 %}{% break %}{% endif %}{{ i }}{% endfor %}"),
+        "013"
+    );
     assert_eq!(shown("{{ strftime_now('%d %b %Y') }}"), "26 Jul 2024");
     assert_eq!(shown("{{ [true, none, 'a'] }} {{ true }} {{ none }}"), "[True, None, 'a'] True None");
-    assert_eq!(shown("{{ '<think>a</think>b'.split('</think>')[-1] }}{{ ' x '.strip() }}{{ 'abc'.removeprefix('a').partition('c')[0] }}"), "bxb");
-    assert_eq!(shown("{{ 'a-b-c'.rsplit('-', 1)[0] }}{{ messages[::-1][0].role }}{{ messages[0].get('name', 'nobody') }}"), "a-busernobody");
+    assert_eq!(
+        shown("{{ '<think>a</think>b'.split('</think>')[-1] }}{{ ' x '.strip() }}{{ 'abc'.removeprefix('a').partition('c')[0] }}"),
+        "bxb"
+    );
+    assert_eq!(
+        shown("{{ 'a-b-c'.rsplit('-', 1)[0] }}{{ messages[::-1][0].role }}{{ messages[0].get('name', 'nobody') }}"),
+        "a-busernobody"
+    );
     assert_eq!(shown("{{ tools is none }}{{ documents is none }}{{ missing is defined }}"), "TrueTrueFalse");
     assert!(shown("\n{{ raise_exception('only ' ~ messages[0].role) }}").ends_with("line 2: only user"));
     assert!(shown("{{ messages[3].role }}").starts_with("ERROR"));
-    assert_eq!(shown("{% set a = 'x' if true else '=' -%}  {{ a }}{% set a, b = 1, 2 %}{{ a + b }}{% set c %}q=1{% endset %}{{ c }}"), "x3q=1");
-    assert_eq!(shown("{% set ns = namespace(l=[]) %}{% for i in range(3) %}{% set ns.l = ns.l + [i] %}{% endfor %}{{ ns.l | tojson }}"), "[0, 1, 2]");
+    assert_eq!(
+        shown("{% set a = 'x' if true else '=' -%}  {{ a }}{% set a, b = 1, 2 %}{{ a + b }}{% set c %}q=1{% endset %}{{ c }}"),
+        "x3q=1"
+    );
+    assert_eq!(
+        shown("{% set ns = namespace(l=[]) %}{% for i in range(3) %}{% set ns.l = ns.l + [i] %}{% endfor %}{{ ns.l | tojson }}"),
+        "[0, 1, 2]"
+    );
     assert_eq!(shown("{% macro f(a, b='%}', c=[1, 2]) %}{{ a ~ b ~ c[1] }}{% endmacro %}{{ f('x') }}{{ f(1, b=2) }}"), "x%}2122");
     assert_eq!(shown("{% raw %}{% generation %}{% endraw %}{# {% generation %} #}x"), "{% generation %}x");
 }
@@ -255,8 +322,14 @@ fn the_built_in_ones_fit_the_vocabulary() {
     let begun = said(&[("user", "Hi"), ("assistant", "Hel")]);
     assert_eq!(text(&[], &begun, Then::Continue).0, "user: Hi\nassistant: Hel");
     assert_eq!(text(&[], &said(&[("user", "Hi"), ("assistant", " Hel")]), Then::Continue).0, "user: Hi\nassistant: Hel");
-    assert_eq!(text(&["<|im_start|>", "<|im_end|>"], &said(&[("user", "Hi")]), Then::Answer).0, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-    assert_eq!(text(&["<|user|>", "<|assistant|>", "<|end|>"], &begun, Then::Nothing).0, "<|user|>\nHi<|end|>\n<|assistant|>\nHel<|end|>\n");
+    assert_eq!(
+        text(&["<|im_start|>", "<|im_end|>"], &said(&[("user", "Hi")]), Then::Answer).0,
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    );
+    assert_eq!(
+        text(&["<|user|>", "<|assistant|>", "<|end|>"], &begun, Then::Nothing).0,
+        "<|user|>\nHi<|end|>\n<|assistant|>\nHel<|end|>\n"
+    );
     let chatml = tokenizer(&["<|im_start|>", "<|im_end|>"]);
     let template = Template::of(&chatml);
     assert_eq!(template.ends(&chatml), [chatml.token_id("<|im_end|>").unwrap()]);
@@ -271,7 +344,8 @@ fn a_conversation_becomes_tokens_of_which_the_answers_are_targets() {
     let tokenizer = Tokenizer::make(&wish, &[], &Silent).unwrap();
     let template = Template::of(&tokenizer);
     let talk = said(&[("user", "é"), ("assistant", "ab"), ("user", "?"), ("assistant", "c")]);
-    let learn = |weights: &[Option<f64>], context| template.conversation(&talk, weights, &tokenizer, None, context, 5, Moment::default()).unwrap();
+    let learn =
+        |weights: &[Option<f64>], context| template.conversation(&talk, weights, &tokenizer, None, context, 5, Moment::default()).unwrap();
     let all = learn(&[], 1000);
     let targets = |c: &Conversation| {
         let kept = c.sequence.ids.iter().zip(&c.sequence.weights).filter(|(_, w)| **w > 0.0);

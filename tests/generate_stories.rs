@@ -160,7 +160,9 @@ fn a_chat_without_turn_tokens_is_rendered_as_lines() {
     let Some(model) = stories() else { return };
     let messages = vec![Message::new("user", "Hello")];
     let (_, reports) = model.run(&GenerateSpec { messages, ..spec(3) });
-    assert!(matches!(&reports[0], Report::Facts(f) if f["rendering"] == "lines, built in" && f["prompt_text"] == "user: Hello\nassistant:"));
+    assert!(
+        matches!(&reports[0], Report::Facts(f) if f["rendering"] == "lines, built in" && f["prompt_text"] == "user: Hello\nassistant:")
+    );
 }
 
 #[test]

@@ -373,7 +373,16 @@ fn a_system_prompt_and_examples_stand_in_front() {
     desk.h.type_text("Now?");
     desk.keys("enter");
     let said = contents(&desk.asked[&desk.job(true)]);
-    let want = ["system: Be kind.", "user: 1", "assistant: one", "user: Hello", "assistant: Hi there.", "user: And you?", "assistant: Well.", "user: Now?"];
+    let want = [
+        "system: Be kind.",
+        "user: 1",
+        "assistant: one",
+        "user: Hello",
+        "assistant: Hi there.",
+        "user: And you?",
+        "assistant: Well.",
+        "user: Now?",
+    ];
     assert_eq!(said, want);
     let screen = desk.screen();
     assert!(screen.contains("system") && screen.contains("Be kind.") && screen.contains("1 => one"), "{screen}");
@@ -460,7 +469,10 @@ fn what_is_kept_is_written_in_the_forms_of_the_others() {
     assert_eq!((liked[0].0.as_str(), &liked[0].1["label"]), ("labels/liked.jsonl", &true.into()));
     assert_eq!((&liked[0].1["prompt"][2]["content"], &liked[0].1["completion"][0]["content"]), (&"And you?".into(), &" Well.".into()));
     let kept = lines(&mut desk, "K");
-    assert_eq!((kept[0].0.as_str(), &kept[0].1["question"], &kept[0].1["answer"]), ("evals/kept.jsonl", &"And you?".into(), &"Well.".into()));
+    assert_eq!(
+        (kept[0].0.as_str(), &kept[0].1["question"], &kept[0].1["answer"]),
+        ("evals/kept.jsonl", &"And you?".into(), &"Well.".into())
+    );
     // Ranking: the answer that is there and three more.
     let before = desk.asked.len();
     desk.keys("r");
@@ -468,7 +480,16 @@ fn what_is_kept_is_written_in_the_forms_of_the_others() {
     assert_eq!(jobs.len(), 3);
     for (i, job) in jobs.iter().enumerate() {
         desk.begin(*job);
-        desk.h.report(*job, Report::Token(Token { id: 7, bytes: format!(" answer {}", i.min(1)).into_bytes(), probability: 0.5, alternatives: Vec::new(), from_prompt: false }));
+        desk.h.report(
+            *job,
+            Report::Token(Token {
+                id: 7,
+                bytes: format!(" answer {}", i.min(1)).into_bytes(),
+                probability: 0.5,
+                alternatives: Vec::new(),
+                from_prompt: false,
+            }),
+        );
         if i + 1 < jobs.len() {
             desk.end(*job, "end");
         } else {

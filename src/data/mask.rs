@@ -5,8 +5,8 @@
 use super::DataError;
 use super::batch::{Sequence, whole};
 use super::shape::Example;
-use super::stream::TokenStream;
 use super::shape::Turn;
+use super::stream::TokenStream;
 use super::template::{Found, Moment, Template, chat_of};
 use super::tokenizer::Tokenizer;
 
@@ -233,7 +233,9 @@ mod tests {
         assert!(none[0].contains("no token carries loss"), "{none:?}");
         let chosen = |text: &str| vec![Turn::new("assistant", text)];
         let pair = Example::Preference { prompt: vec![Turn::new("user", "a")], chosen: chosen("b"), rejected: chosen("c") };
-        assert!(mask(&pair, 40, true).about.starts_with("The answer that was chosen. A conversation by the chat template (lines, built in)"));
+        assert!(
+            mask(&pair, 40, true).about.starts_with("The answer that was chosen. A conversation by the chat template (lines, built in)")
+        );
         let quiz = Example::Question { question: "a".into(), choices: vec!["b".into()], answer: "b".into() };
         let tokenizer = Tokenizer::train("byte", 0, None, &[], &Silent).unwrap();
         let setting = Setting { tokenizer: &tokenizer, end: None, context: 4, template: &Template::of(&tokenizer), now: Moment::default() };

@@ -75,14 +75,22 @@ const RULES: &[Rule] = &[
     rule(&["always", "never", "everyone", "everybody", "nobody"], 3, &["Can you think of one case?", "Really without any exception?"]),
     rule(&["my"], 2, &["Tell me more about your %.", "What does your % mean to you?"]),
     rule(&["sorry"], 2, &["There is no need to apologise.", "What do you feel when you apologise?"]),
-    rule(&["what", "how", "who", "when", "where", "why"], 1, &["What answer would please you most?", "Why do you ask?", "What do you think?"]),
+    rule(
+        &["what", "how", "who", "when", "where", "why"],
+        1,
+        &["What answer would please you most?", "Why do you ask?", "What do you think?"],
+    ),
     rule(&["yes"], 1, &["You seem quite sure.", "I see. Go on."]),
     rule(&["no"], 1, &["Why not?", "You say no rather quickly."]),
     rule(&["hello", "hi", "good morning", "good evening"], 1, &["How do you do. What is on your mind?"]),
 ];
 
-const OTHERWISE: &[&str] =
-    &["Please go on.", "What does that suggest to you?", "I am not sure that I follow you. Say it in other words?", "Does it bother you to speak of this?"];
+const OTHERWISE: &[&str] = &[
+    "Please go on.",
+    "What does that suggest to you?",
+    "I am not sure that I follow you. Say it in other words?",
+    "Does it bother you to speak of this?",
+];
 
 /// Who is meant, seen from the other side.
 const TURNED: &[(&str, &str)] = &[
@@ -177,7 +185,9 @@ pub fn generate(spec: &GenerateSpec, monitor: &dyn Monitor) -> (String, usize) {
     let of_user = |m: &&Message| m.role == "user";
     let said: Vec<&str> = spec.messages.iter().filter(of_user).map(|m| m.content.as_str()).collect();
     let said = if spec.messages.is_empty() { vec![spec.prompt.as_str()] } else { said };
-    let facts = |pairs: &[(&str, serde_json::Value)]| Report::Facts(pairs.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect::<BTreeMap<_, _>>());
+    let facts = |pairs: &[(&str, serde_json::Value)]| {
+        Report::Facts(pairs.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect::<BTreeMap<_, _>>())
+    };
     monitor.report(facts(&[("prompt_tokens", json!(said.len())), ("rendering", json!("ELIZA's rules"))]));
     let answer = answer(&said);
     let words: Vec<&str> = answer.split_inclusive(' ').take(spec.max_tokens).collect();

@@ -162,7 +162,10 @@ impl Shell {
 pub(super) fn changes(effect: &Effect) -> bool {
     match effect {
         Effect::Confirm { then, .. } => changes(then),
-        other => matches!(other, Effect::Start { .. } | Effect::Signal(..) | Effect::Move(..) | Effect::Load(Load::Write { .. } | Load::Append { .. })),
+        other => matches!(
+            other,
+            Effect::Start { .. } | Effect::Signal(..) | Effect::Move(..) | Effect::Load(Load::Write { .. } | Load::Append { .. })
+        ),
     }
 }
 

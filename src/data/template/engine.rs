@@ -51,7 +51,8 @@ fn environment(now: Moment, marker: Option<String>, limit: usize) -> Result<Envi
         Some(marker) => format!("{marker}{text}{marker}"),
         None => text,
     });
-    environment.add_function("raise_exception", |what: String| -> Result<Value, Error> { Err(Error::new(ErrorKind::InvalidOperation, what)) });
+    environment
+        .add_function("raise_exception", |what: String| -> Result<Value, Error> { Err(Error::new(ErrorKind::InvalidOperation, what)) });
     environment.add_function("strftime_now", move |format: String| now.strftime(&format));
     environment.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.0));
     environment.add_function("joiner", minijinja_contrib::globals::joiner);

@@ -120,7 +120,10 @@ mod tests {
     fn dates_are_as_pythons() {
         // datetime.fromtimestamp(1721995200, UTC) and its strftime.
         let moment = Moment::utc(1_721_995_200);
-        assert_eq!(moment.strftime("%d %b %Y|%B %-d|%A %a|%I:%M:%S %p|%j|%F %T|%y|%%|%Q"), "26 Jul 2024|July 26|Friday Fri|12:00:00 PM|208|2024-07-26 12:00:00|24|%|%Q");
+        assert_eq!(
+            moment.strftime("%d %b %Y|%B %-d|%A %a|%I:%M:%S %p|%j|%F %T|%y|%%|%Q"),
+            "26 Jul 2024|July 26|Friday Fri|12:00:00 PM|208|2024-07-26 12:00:00|24|%|%Q"
+        );
         assert_eq!(Moment::utc(951_782_400).strftime("%F %j %w"), "2000-02-29 060 2");
         assert_eq!(Moment::utc(-1).strftime("%c"), "Wed Dec 31 23:59:59 1969");
         assert_eq!(Moment::utc(0).strftime("%e/%"), " 1/%");

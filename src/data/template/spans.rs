@@ -42,7 +42,10 @@ impl Template {
     pub fn segments(&self, chat: &Chat, now: Moment) -> Result<Segments, DataError> {
         let text = self.render(chat, Then::Nothing, now)?;
         let turns: Vec<usize> = (0..chat.messages.len()).filter(|i| chat.role(*i) == "assistant").collect();
-        let (rendered, mut segments) = (self.by_prefixes(chat, &turns, &text, now), Segments { text, spans: Vec::new(), found: Found::Rendered, warnings: Vec::new() });
+        let (rendered, mut segments) = (
+            self.by_prefixes(chat, &turns, &text, now),
+            Segments { text, spans: Vec::new(), found: Found::Rendered, warnings: Vec::new() },
+        );
         let (spans, found, warnings) = rendered;
         (segments.spans, segments.found, segments.warnings) = (spans, found, warnings);
         if let Some(marked) = self.by_marks(chat, &turns, &segments.text, now) {
@@ -87,7 +90,8 @@ impl Template {
         for &turn in turns {
             let content = chat.content(turn).trim();
             let before = self.render(&part(turn), Then::Answer, now).ok();
-            let after = if turn + 1 == chat.messages.len() { Some(text.to_owned()) } else { self.render(&part(turn + 1), Then::Nothing, now).ok() };
+            let after =
+                if turn + 1 == chat.messages.len() { Some(text.to_owned()) } else { self.render(&part(turn + 1), Then::Nothing, now).ok() };
             let start = before.as_deref().filter(|b| text.starts_with(b)).map(str::len);
             if let (Some(before), None) = (&before, start) {
                 warnings.push(differs(turn, before, text));
@@ -106,7 +110,9 @@ impl Template {
                     at = end;
                 }
                 None if content.is_empty() => {}
-                None => warnings.push(format!("message {} of the assistant is not in what the template renders: it is not learnt", turn + 1)),
+                None => {
+                    warnings.push(format!("message {} of the assistant is not in what the template renders: it is not learnt", turn + 1))
+                }
             }
         }
         (spans, found, warnings)

@@ -440,11 +440,7 @@ impl Chat {
             None => return false,
         };
         let Some(
-            Popup::Models { at }
-            | Popup::Second { at }
-            | Popup::Alternatives { at }
-            | Popup::Files { at }
-            | Popup::Rendered { top: at },
+            Popup::Models { at } | Popup::Second { at } | Popup::Alternatives { at } | Popup::Files { at } | Popup::Rendered { top: at },
         ) = &mut self.popup
         else {
             return false;
@@ -569,7 +565,11 @@ impl Chat {
         if failed && self.probed.as_ref().is_some_and(|p| p.model == about.model && p.mode == about.mode) && !(live && due) {
             return;
         }
-        let messages = if self.mode == Mode::Chat { self.talk.messages(self.talk.exchanges.len(), &choice.label, &about.text, "") } else { Vec::new() };
+        let messages = if self.mode == Mode::Chat {
+            self.talk.messages(self.talk.exchanges.len(), &choice.label, &about.text, "")
+        } else {
+            Vec::new()
+        };
         let prompt = if self.mode == Mode::Chat { String::new() } else { format!("{}{}", self.talk.lead(), about.text) };
         let spec = GenerateSpec {
             model: choice.model,

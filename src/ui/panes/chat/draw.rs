@@ -217,7 +217,10 @@ fn files(at: usize, frame: &mut Frame, area: Rect, cx: &Context) {
     let files = known.unwrap_or_default();
     let place = widgets::centered(area, 72, (files.len().max(1) as u16 + 2).min(area.height.saturating_sub(2)).max(3));
     widgets::blank(frame, place, theme);
-    frame.render_widget(widgets::panel("saved conversations", true, theme).title_bottom(Line::styled(" Enter opens it · Esc ", theme.dim)), place);
+    frame.render_widget(
+        widgets::panel("saved conversations", true, theme).title_bottom(Line::styled(" Enter opens it · Esc ", theme.dim)),
+        place,
+    );
     let inside = inner(place);
     if files.is_empty() {
         let text = if known.is_some() { "none is saved yet: s saves this one" } else { "looking in chats/ …" };

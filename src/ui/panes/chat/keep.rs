@@ -163,7 +163,8 @@ impl Chat {
         }
         let (prompt, prefix) = (version.prompt.clone(), version.prefix.clone());
         let fits = |v: &Version| v.prompt == prompt && v.prefix == prefix && !matches!(v.stage, Stage::Failed { .. });
-        let mut versions: Vec<usize> = exchange.versions.iter().enumerate().rev().filter(|(_, v)| fits(v)).map(|(i, _)| i).take(SAMPLES).collect();
+        let mut versions: Vec<usize> =
+            exchange.versions.iter().enumerate().rev().filter(|(_, v)| fits(v)).map(|(i, _)| i).take(SAMPLES).collect();
         let newest = exchange.versions.iter().map(|v| v.sampler.seed).max().unwrap_or(0);
         for n in 1..=(SAMPLES - versions.len()) as u64 {
             versions.push(self.talk.exchanges[at].versions.len());

@@ -42,14 +42,24 @@ enum Focus {
 /// What lies above the transcript.
 #[derive(Clone, Debug, PartialEq)]
 enum Popup {
-    Models { at: usize },
+    Models {
+        at: usize,
+    },
     /// The model that is asked the same beside the first.
-    Second { at: usize },
-    Alternatives { at: usize },
+    Second {
+        at: usize,
+    },
+    Alternatives {
+        at: usize,
+    },
     /// Saved conversations.
-    Files { at: usize },
+    Files {
+        at: usize,
+    },
     /// The prompt as the model was given it.
-    Rendered { top: usize },
+    Rendered {
+        top: usize,
+    },
 }
 
 /// What the field is for.
@@ -178,7 +188,13 @@ const BINDINGS: &[Binding] = &[
     bind("chat.open", "enter", "open", "On a token: what else it might have said. In a list: take the entry. Else: write a prompt.", true),
     bind("chat.again", "a", "again", "The same prompt with a new seed.", true),
     bind("chat.five", "f", "five seeds", "The same prompt under five seeds, below each other: what probabilistic means.", true),
-    bind("chat.edit", "e", "edit", "Edit the prompt at the cursor (else the last one); sending it makes a version beside the old one.", true),
+    bind(
+        "chat.edit",
+        "e",
+        "edit",
+        "Edit the prompt at the cursor (else the last one); sending it makes a version beside the old one.",
+        true,
+    ),
     bind("chat.tint", "t", "tint", "Colour every token by its probability (underline where there is no colour).", true),
     bind("chat.models", "m", "model", "Choose whom to talk to: a run, the one in training, or a checkpoint.", true),
     bind("chat.mode", "c", "chat/continue", "Continue a text, or answer in a dialogue.", true),

@@ -560,7 +560,8 @@ mod tests {
 
     #[test]
     fn what_was_said_next_hangs_on_the_version_that_it_answers() {
-        let said = |prompt: &str, model: &str, answer: &str| Version { model: model.into(), ..version(prompt, "", &[token(answer, false)]) };
+        let said =
+            |prompt: &str, model: &str, answer: &str| Version { model: model.into(), ..version(prompt, "", &[token(answer, false)]) };
         let chat = |versions| Exchange { mode: Mode::Chat, versions, ..Exchange::default() };
         let mut talk = Talk { system: "Be kind.".into(), examples: "1 => one\nnot an example".into(), ..Talk::default() };
         talk.add(chat(vec![said("a", "m", "first")]));

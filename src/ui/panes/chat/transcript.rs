@@ -165,16 +165,18 @@ mod tests {
     #[test]
     fn a_conversation_comes_back_as_it_was() {
         let mut talk = Talk { system: "s".into(), examples: "a => b".into(), ..Talk::default() };
-        let said = |text: &str| version(Said {
-            model: "m".into(),
-            prompt: "p\u{1b}\n".into(),
-            prefix: String::new(),
-            sampler: Sampler { logit_bias: [(3, 1.0)].into(), ..Sampler::default() },
-            text: text.into(),
-            tokens: vec![(7, text.into(), 0.5)],
-            ended: "end".into(),
-            facts: [("tokens".to_owned(), 1.into())].into(),
-        });
+        let said = |text: &str| {
+            version(Said {
+                model: "m".into(),
+                prompt: "p\u{1b}\n".into(),
+                prefix: String::new(),
+                sampler: Sampler { logit_bias: [(3, 1.0)].into(), ..Sampler::default() },
+                text: text.into(),
+                tokens: vec![(7, text.into(), 0.5)],
+                ended: "end".into(),
+                facts: [("tokens".to_owned(), 1.into())].into(),
+            })
+        };
         talk.add(Exchange { mode: Mode::Chat, versions: vec![said("x"), said("é")], shown: 1, ..Exchange::default() });
         talk.add(Exchange { versions: vec![said("y")], fresh: true, pair: true, ..Exchange::default() });
         let text = write(&talk, "T", 5);
@@ -193,7 +195,12 @@ mod tests {
             (r#"{"what":"weightroom chat","schema":9}"#, "later version"),
             (&format!("{head}\nx"), "line 2"),
             (&format!("{head}\n{{\"mode\":\"chat\",\"after\":null,\"versions\":[]}}"), "without a version"),
-            (&format!("{head}\n{{\"mode\":\"chat\",\"after\":[5,0],\"versions\":[{{\"model\":\"m\",\"prompt\":\"\",\"sampler\":{{}},\"text\":\"\"}}]}}"), "does not stand before"),
+            (
+                &format!(
+                    "{head}\n{{\"mode\":\"chat\",\"after\":[5,0],\"versions\":[{{\"model\":\"m\",\"prompt\":\"\",\"sampler\":{{}},\"text\":\"\"}}]}}"
+                ),
+                "does not stand before",
+            ),
         ] {
             let why = read(text).err().unwrap();
             assert!(why.contains(part), "{text}: {why}");

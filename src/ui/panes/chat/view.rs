@@ -205,7 +205,7 @@ fn write(chat: &Chat, exchange: &Exchange, place: (usize, usize), version: &Vers
             if thought.as_ref().is_some_and(|t| t.start == piece) {
                 let n = thought.as_ref().map_or(0, ExactSizeIterator::len);
                 let ends = thought.as_ref().is_some_and(|t| t.end < version.pieces.len()) || !version.is_open();
-                say(format!("▸ {} {n} tokens · T shows them\n", if ends { "thought for" } else { "thinks,"}), Tag::Dim);
+                say(format!("▸ {} {n} tokens · T shows them\n", if ends { "thought for" } else { "thinks," }), Tag::Dim);
             }
             continue;
         }

@@ -58,7 +58,7 @@ pub fn qwen3_moe(r: &Reader) -> Result<Config, ModelError> {
     let step = r.size("decoder_sparse_step", Some(1))?.max(1);
     let alone = r.list("mlp_only_layers")?.unwrap_or_default();
     if step > 1 || !alone.is_empty() {
-        let dense = |i: usize| alone.contains(&(i as u64)) || (i + 1) % step != 0;
+        let dense = |i: usize| alone.contains(&(i as u64)) || !(i + 1).is_multiple_of(step);
         c.arch.layers = (0..c.layers).map(|i| Layer { dense: dense(i), ..Layer::default() }).collect();
     }
     Ok(c)

@@ -138,7 +138,7 @@ impl Chat {
             "chat.save" => self.save(cx),
             "chat.page" => self.save_page(cx),
             "chat.files" => self.list_files(),
-            "chat.rank" => self.to_rank(cx),
+            "chat.rank" => self.hand_to_rank(cx),
             "chat.like" => self.like(true, cx),
             "chat.dislike" => self.like(false, cx),
             "chat.keep" => self.keep_item(cx),

@@ -144,7 +144,7 @@ impl Chat {
     }
 
     /// Asks for as many answers to this prompt as are ranked; those that are there count.
-    pub(super) fn to_rank(&mut self, cx: &Context) {
+    pub(super) fn hand_to_rank(&mut self, cx: &Context) {
         if self.busy() {
             return;
         }

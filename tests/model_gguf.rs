@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use weightroom::data::handover;
 use weightroom::data::tokenizer::Tokenizer;
 use weightroom::gguf::blocks::{self, Type};
+use weightroom::gguf::write::Meta;
 use weightroom::model::decoder::{Cache, Decoder, Pass};
 use weightroom::model::gguf::{self, write};
 use weightroom::model::hf;
@@ -70,7 +71,7 @@ fn stories(file: &str) -> Option<(Decoder, Value)> {
 
 #[test]
 fn stories260k_of_every_type_is_what_the_reference_says() {
-    for (file, most) in [("stories260K-f32.gguf", 1e-4), ("stories260K-f16.gguf", 0.02), ("stories260K-q8_0.gguf", 0.3)] {
+    for (file, most) in [("stories260K-f32.gguf", 1e-4), ("stories260K-f16.gguf", 0.02), ("stories260K-q8_0.gguf", 0.5)] {
         let Some((decoder, reference)) = stories(file) else { return };
         let expected = npy(&asset("models/stories260K/reference/logits_prompt.npy").unwrap());
         let off = furthest(&logits(&decoder, &ids(&reference["ids"])), &expected);
@@ -79,7 +80,7 @@ fn stories260k_of_every_type_is_what_the_reference_says() {
         let expected = ids(&reference["greedy_from_bos_ids"]);
         let made = greedy(&decoder, &[1], expected.len() - 1);
         let same = made.iter().zip(&expected).take_while(|(a, b)| a == b).count();
-        // Eight bits may turn a near tie, sooner or later.
+        // Eight bits, of weights and of activations, may turn a near tie sooner or later.
         assert!(same == expected.len() || (file.contains("q8_0") && same > 30), "{file}: {same} of {}", expected.len());
     }
 }
@@ -105,7 +106,6 @@ fn a_file_can_be_trained_on_from() {
         (file.trainable(DType::F32, &Device::Cpu).unwrap(), hf::load(&dir.join("hf"), DType::F32, &Device::Cpu).unwrap());
     for (a, b) in from_file.params().iter().zip(from_dir.params()) {
         assert_eq!(a.name, b.name);
-        let numbers = |p: &weightroom::model::params::Param| p.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(numbers(a), numbers(b), "{}", a.name);
     }
 }
@@ -118,31 +118,50 @@ fn exported(decoder: &Decoder, tokenizer: &Tokenizer, quant: &str, dir: &Path) -
     path
 }
 
+/// Every family that is written, with the same numbers and logits when it is read again. With `WEIGHTROOM_KEEP=DIR` the files
+/// stay there, for other programs to open.
 #[test]
 fn what_is_exported_comes_back() {
-    let (Some(stories), Some(random)) = (asset("models/stories260K/hf"), asset("models/tiny-random")) else { return };
-    let tokenizer = Tokenizer::load(&stories.join("tokenizer.json")).unwrap();
-    let bytes = weightroom::data::tokenizer::named(Path::new("."), "builtin:bytes").unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    for (from, tokenizer) in [(stories, &tokenizer), (random.join("qwen3"), &bytes), (random.join("gpt2"), &bytes)] {
-        let decoder = hf::load(&from, DType::F32, &Device::Cpu).unwrap();
-        if decoder.config().vocab < tokenizer.vocab_size() {
-            let refused = handover::metadata(tokenizer, decoder.config().vocab, None).unwrap_err();
-            assert!(refused.contains("beyond the"), "{refused}");
+    let Some(random) = asset("models/tiny-random") else { return };
+    let temporary = tempfile::tempdir().unwrap();
+    let to = std::env::var_os("WEIGHTROOM_KEEP").map_or_else(|| temporary.path().to_path_buf(), PathBuf::from);
+    let mut written = Vec::new();
+    for entry in std::fs::read_dir(random).unwrap() {
+        let from = entry.unwrap().path();
+        if !from.join("expected.json").is_file() {
+            continue;
         }
-        let vocab = decoder.config().vocab.max(tokenizer.vocab_size());
-        let keys = handover::metadata(tokenizer, vocab, decoder.config().eos).unwrap();
-        let path = dir.path().join("f32.gguf");
-        assert!(write::save(&decoder, ("test", keys), write::Quant::F32, &path, |_, _| true).unwrap());
+        let name = from.file_name().unwrap().to_string_lossy().into_owned();
+        let Ok(decoder) = hf::load(&from, DType::F32, &Device::Cpu) else { continue };
+        let path = to.join(format!("{name}.gguf"));
+        // Without a tokenizer: these models have none.
+        let keys = vec![("tokenizer.ggml.model".to_string(), Meta::Text("no_vocab".into()))];
+        match write::save(&decoder, (&name, keys), write::Quant::F32, &path, |_, _| true) {
+            Ok(done) => assert!(done),
+            Err(why) => {
+                println!("{name}: {why}");
+                assert!(why.to_string().contains("not written as GGUF"), "{name}: {why}");
+                continue;
+            }
+        }
         let back = gguf::open(&path).unwrap().trainable(DType::F32, &Device::Cpu).unwrap();
         for (a, b) in back.params().iter().zip(decoder.params()) {
             assert_eq!(a.name, b.name);
-            let numbers = |p: &weightroom::model::params::Param| p.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!(numbers(a), numbers(b), "{}: {}", from.display(), a.name);
+            let off = furthest(&numbers(a), &numbers(b));
+            // Gemma's norms are stored less one here, and whole there.
+            assert!(off <= if name.starts_with("gemma") { 2e-7 } else { 0.0 }, "{name}: {}: {off}", a.name);
         }
-        assert_eq!((back.config().norm_eps, back.config().context), (decoder.config().norm_eps, decoder.config().context));
-        assert_eq!(Tokenizer::load(&path).unwrap().encode("a b", true).unwrap(), tokenizer.encode("a b", true).unwrap());
+        let input = ids(&json(&from.join("expected.json"))["input_ids"]);
+        let off = furthest(&logits(&gguf::load(&path, &Device::Cpu).unwrap(), &input), &npy(&from.join("expected_logits.npy")));
+        assert!(off < 1e-4, "{name}: {off}");
+        written.push(name);
     }
+    println!("written and read: {}", written.join(", "));
+    assert!(["llama", "qwen3", "gpt2"].iter().all(|name| written.iter().any(|w| w == name)), "{written:?}");
+}
+
+fn numbers(param: &weightroom::model::params::Param) -> Vec<f32> {
+    param.var.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[test]

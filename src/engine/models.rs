@@ -103,9 +103,7 @@ impl Models {
 
 fn load(named: Named, name: &str, device: &Device) -> Result<Loaded, Fault> {
     let Named { dir, adapter } = named;
-    // An adapter may bring a tokenizer of its own.
-    let own = adapter.as_ref().map(|adapter| adapter.join("tokenizer.json")).filter(|path| path.is_file());
-    let path = own.unwrap_or_else(|| if gguf::is(&dir) { dir.clone() } else { dir.join("tokenizer.json") });
+    let path = tokenizer_path(&dir, adapter.as_deref());
     let tokenizer = Tokenizer::load(&path)?;
     // Whole parameters that an adapter brings want parameters to replace.
     let whole = adapter.as_deref().map_or(Ok(false), peft::replaces)?;
@@ -127,6 +125,46 @@ fn load(named: Named, name: &str, device: &Device) -> Result<Loaded, Fault> {
         ));
     }
     Ok(Loaded { decoder, tokenizer, dir: adapter.unwrap_or(dir), name: name.to_string() })
+}
+
+/// A model to hand on: with parameters as wide as its files have them, and adapters merged into them.
+pub struct Whole {
+    pub decoder: Decoder,
+    pub tokenizer: Tokenizer,
+    /// Of the whole model, which is an adapter's base.
+    pub dir: PathBuf,
+}
+
+/// Loads a model to hand it on.
+pub fn whole(project: &Path, name: &str) -> Result<Whole, Fault> {
+    let Named { dir, adapter } = Named::find(project, name)?;
+    let path = tokenizer_path(&dir, adapter.as_deref());
+    // What is merged is a sum of wide numbers and narrow ones.
+    let dtype = if adapter.is_some() || gguf::is(&dir) { DType::F32 } else { hf::dtype_of(&dir)? };
+    let mut decoder = match gguf::is(&dir) {
+        true => gguf::open(&dir)?.trainable(dtype, &Device::Cpu)?,
+        false => hf::load(&dir, dtype, &Device::Cpu)?,
+    };
+    if let Some(adapter) = &adapter {
+        peft::apply(&mut decoder, adapter)?;
+        decoder.merge()?;
+    }
+    Ok(Whole { decoder, tokenizer: Tokenizer::load(&path)?, dir })
+}
+
+/// The directory of the adapter that a name means; none where it means a whole model.
+pub fn adapter(project: &Path, name: &str) -> Result<Option<PathBuf>, Fault> {
+    Ok(match resolve(project, name) {
+        // Its base need not be here.
+        Ok(dir) if peft::is_adapter(&dir) => Some(dir),
+        _ => Named::find(project, name)?.adapter,
+    })
+}
+
+/// An adapter may bring a tokenizer of its own.
+fn tokenizer_path(dir: &Path, adapter: Option<&Path>) -> PathBuf {
+    let own = adapter.map(|adapter| adapter.join("tokenizer.json")).filter(|path| path.is_file());
+    own.unwrap_or_else(|| if gguf::is(dir) { dir.to_path_buf() } else { dir.join("tokenizer.json") })
 }
 
 /// Where a model's parts are.

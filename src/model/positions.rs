@@ -65,6 +65,19 @@ impl Rope {
         Self { theta, dims, scaling: Scaling::None }
     }
 
+    /// A divisor for each pair of numbers, and what cosines and sines are multiplied with: the scaling in a form that does not
+    /// depend on the text; none without a scaling, or where it does depend on it.
+    pub fn divisors(&self) -> Option<(Vec<f64>, f64)> {
+        match self.scaling {
+            Scaling::None | Scaling::Dynamic { .. } | Scaling::Long { .. } => None,
+            Scaling::Linear { .. } | Scaling::Llama3 { .. } | Scaling::Yarn { .. } => {
+                let (speeds, gain) = self.speeds(0);
+                let plain = Self::new(self.theta, self.dims).speeds(0).0;
+                Some((plain.into_iter().zip(speeds).map(|(plain, scaled)| plain / scaled).collect(), gain))
+            }
+        }
+    }
+
     /// Radians a position for each pair of numbers, in a text of so many tokens, and what cosines and sines are multiplied
     /// with.
     fn speeds(&self, tokens: usize) -> (Vec<f64>, f64) {

@@ -4,16 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device};
 use serde_json::Value;
 
 use super::{Cx, Done, Fault, JobKind, Lane, params};
 use crate::data::handover;
 use crate::data::tokenizer::Tokenizer;
-use crate::engine::models;
+use crate::engine::models::{self, Whole};
 use crate::model::decoder::Decoder;
 use crate::model::gguf::write::{self, QUANTS, Quant};
-use crate::model::{gguf, hf};
+use crate::model::hf;
 use crate::report::{Level, Report};
 use crate::spec::ExportSpec;
 use crate::text::visible;
@@ -99,8 +98,7 @@ fn open_to_others(dir: &Path) {
 
 /// A whole model, with its tokenizer; false where it was stopped.
 fn model(cx: &Cx, spec: &ExportSpec, to: &Path) -> Result<bool, Fault> {
-    let from = models::resolve(cx.project, &spec.model)?;
-    let (decoder, tokenizer) = load(&from)?;
+    let Whole { decoder, tokenizer, dir: from } = models::whole(cx.project, &spec.model)?;
     if spec.format == "hf" {
         cx.monitor.report(progress(0, 1));
         hf::save(&decoder, to)?;
@@ -135,16 +133,6 @@ fn name_of(model: &str) -> String {
     let last = Path::new(model.trim_end_matches('/')).file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let kept: String = last.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
     if kept.is_empty() { "model".into() } else { kept }
-}
-
-/// The model with parameters as wide as its files have them.
-fn load(from: &Path) -> Result<(Decoder, Tokenizer), Fault> {
-    if gguf::is(from) {
-        let file = gguf::open(from)?;
-        return Ok((file.trainable(DType::F32, &Device::Cpu)?, Tokenizer::load(from)?));
-    }
-    let tokenizer = Tokenizer::load(&from.join("tokenizer.json"))?;
-    Ok((hf::load(from, hf::dtype_of(from)?, &Device::Cpu)?, tokenizer))
 }
 
 /// The tokenizer as transformers looks for it.
@@ -190,15 +178,12 @@ fn peft(cx: &Cx, spec: &ExportSpec, to: &Path) -> Result<bool, Fault> {
 
 /// The directory of a model that is an adapter; else why it is none.
 fn adapter_dir(cx: &Cx, model: &str) -> Result<PathBuf, Fault> {
-    let named = cx.project.join(model);
-    let dir = if named.join("adapter_config.json").is_file() { named } else { models::resolve(cx.project, model)? };
-    let missing = ["adapter_config.json", "adapter_model.safetensors"].into_iter().find(|name| !dir.join(name).is_file());
-    match missing {
+    let Some(dir) = models::adapter(cx.project, model)? else {
+        let text = format!("{}: is a whole model and has no adapter", visible(model, false));
+        return Err(Fault::new(text, "export it as hf or gguf, or name an adapter's directory"));
+    };
+    match ["adapter_config.json", "adapter_model.safetensors"].into_iter().find(|name| !dir.join(name).is_file()) {
         None => Ok(dir),
-        Some("adapter_config.json") => Err(Fault::new(
-            format!("{}: is a whole model and has no adapter (no adapter_config.json)", dir.display()),
-            "export it as hf or gguf, or name an adapter's directory",
-        )),
         Some(name) => Err(Fault::new(format!("{}: lacks {name}", dir.display()), "save the adapter anew, with safetensors")),
     }
 }

@@ -8,8 +8,10 @@ pub mod write;
 use super::config::Config;
 use super::decoder::Decoder;
 use super::params::{self, Param, Spec};
+use super::positions::Scaling;
 use super::weight::Raw;
 use super::{ModelError, hf};
+use crate::gguf::blocks::{self, Type};
 use crate::gguf::tensors::Contents;
 use candle_core::{DType, Device, Tensor, Var};
 use memmap2::Mmap;
@@ -38,7 +40,8 @@ pub fn open(path: &Path) -> Result<File, ModelError> {
     let fault = |what: String| hf::file_error(path, what, ANEW);
     let contents = Contents::read(&map).map_err(|e| fault(e.to_string()))?;
     let json = config::translate(&contents).map_err(fault)?;
-    let config = hf::config::of_json(path, &json)?;
+    let mut config = hf::config::of_json(path, &json)?;
+    stretch(&mut config, &contents, &map).map_err(fault)?;
     Ok(File { path: path.to_path_buf(), map, contents, config })
 }
 
@@ -46,7 +49,7 @@ pub fn open(path: &Path) -> Result<File, ModelError> {
 pub fn load(path: &Path, device: &Device) -> Result<Decoder, ModelError> {
     let file = open(path)?;
     if !device.is_cpu() {
-        return file.trainable(DType::F32, device);
+        return Ok(file.trainable(DType::F32, device)?.detached());
     }
     let specs = params::specs(&file.config);
     super::memory::check(file.map.len() as u64 / 4, DType::F32, device, "the model")?;
@@ -57,6 +60,44 @@ pub fn load(path: &Path, device: &Device) -> Result<Decoder, ModelError> {
     let weights = weights.collect::<Result<Vec<_>, _>>()?;
     Decoder::from_weights(file.config, weights, device)
 }
+
+/// Divisors of rotations stand in tensors of their own: those of Llama 3.1, and those of LongRoPE for short and long texts.
+fn stretch(config: &mut Config, contents: &Contents, file: &[u8]) -> Result<(), String> {
+    let divisors = |name: &str| -> Result<Option<Vec<f64>>, String> {
+        let Some(entry) = contents.get(name) else { return Ok(None) };
+        if entry.kind != Type::F32 {
+            return Err(format!("{name} is of type {} and not F32", entry.kind.name()));
+        }
+        let mut numbers = vec![0f32; entry.elements()];
+        blocks::dequantize(entry.kind, entry.bytes(file), &mut numbers);
+        if numbers.iter().any(|x| !(*x > 0.0 && x.is_finite())) {
+            return Err(format!("{name} holds a number that divides nothing"));
+        }
+        Ok(Some(numbers.into_iter().map(f64::from).collect()))
+    };
+    let (short, long) = match (divisors(DIVISORS)?, divisors("rope_factors_short.weight")?, divisors("rope_factors_long.weight")?) {
+        (Some(all), ..) => (all.clone(), all),
+        (None, Some(short), Some(long)) => (short, long),
+        (None, None, None) => return Ok(()),
+        _ => return Err("it has divisors of rotations for short texts or for long ones, and not both".into()),
+    };
+    let named = |key: &str| {
+        let architecture = contents.metadata.get("general.architecture").and_then(|v| v.as_text()).unwrap_or_default();
+        contents.metadata.get(&format!("{architecture}.rope.scaling.{key}"))
+    };
+    let original = named("original_context_length").and_then(|v| v.as_u64()).map_or(config.context, |n| n as usize);
+    let gain = named("attn_factor").and_then(|v| v.as_f64()).unwrap_or(1.0);
+    for rope in &mut config.arch.ropes {
+        if short.len() != rope.dims / 2 || long.len() != rope.dims / 2 {
+            return Err(format!("it has {} divisors of rotations for {} pairs of numbers", short.len(), rope.dims / 2));
+        }
+        rope.scaling = Scaling::Long { short: short.clone(), long: long.clone(), original, gain };
+    }
+    Ok(())
+}
+
+/// The tensor with a divisor for each pair of numbers that turns.
+const DIVISORS: &str = "rope_freqs.weight";
 
 /// Rows of a parameter as they stand in a file: a vector is one of single numbers.
 fn rows(spec: &Spec, raw: &Raw) -> usize {

@@ -3,11 +3,13 @@
 
 use super::config::ARCHITECTURES;
 use super::names::{Turn, place};
-use super::shape_of;
+use super::{DIVISORS, shape_of};
 use crate::gguf::blocks::Type;
 use crate::gguf::write::{Meta, Plan, Writer};
+use crate::model::config::{Config, Family};
 use crate::model::decoder::Decoder;
 use crate::model::params::{Kind, Param};
+use crate::model::positions::{Rope, Scaling};
 use crate::model::{ModelError, hf};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
@@ -31,7 +33,25 @@ pub const QUANTS: &[(&str, Quant, u32)] =
     &[("f32", Quant::F32, 0), ("f16", Quant::F16, 1), ("q8_0", Quant::Q8_0, 7), ("q4_0", Quant::Q4_0, 2), ("q4_K", Quant::Q4K, 14)];
 
 /// Families that are written: what llama.cpp makes of them was compared.
-const WRITTEN: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "gpt2"];
+const WRITTEN: &[&str] = &[
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "phi",
+    "phi3",
+    "gpt2",
+    "gpt_neox",
+    "olmo2",
+    "smollm3",
+    "stablelm",
+    "starcoder2",
+];
 
 impl Quant {
     pub fn from_name(name: &str) -> Option<Self> {
@@ -58,6 +78,13 @@ impl Quant {
 struct Made<'a> {
     plan: Plan,
     parts: Vec<(&'a Param, Turn)>,
+    /// Numbers that are no parameter's.
+    numbers: Vec<f32>,
+}
+
+/// Divisors of rotations, which llama.cpp reads for this family alone.
+fn divisors(config: &Config) -> Option<(Vec<f64>, f64)> {
+    config.arch.ropes.first().and_then(Rope::divisors).filter(|_| config.family == Family::Llama)
 }
 
 /// Writes a model; `tokenizer` are the keys of its tokenizer, `told` hears how many of how many tensors are written and says
@@ -85,7 +112,10 @@ pub fn save(
             return Ok(false);
         }
         writer
-            .tensor(&mut |out| made.parts.iter().try_for_each(|(param, turn)| part(param, *turn, made.plan.kind, out)))
+            .tensor(&mut |out| {
+                out.write_all(&made.numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>())?;
+                made.parts.iter().try_for_each(|(param, turn)| part(param, *turn, made.plan.kind, out))
+            })
             .map_err(failed)?;
     }
     writer.finish().map_err(failed)?;
@@ -119,6 +149,10 @@ fn is_table(param: &Param) -> bool {
 fn tensors(decoder: &Decoder, quant: Quant) -> Result<Vec<Made<'_>>, ModelError> {
     let shape = shape_of(decoder.config());
     let mut all: Vec<Made> = Vec::new();
+    if let Some((divisors, _)) = divisors(decoder.config()) {
+        let plan = Plan { name: DIVISORS.into(), shape: vec![divisors.len()], kind: Type::F32 };
+        all.push(Made { plan, parts: Vec::new(), numbers: divisors.into_iter().map(|x| x as f32).collect() });
+    }
     for param in decoder.params() {
         let place = place(&shape, &param.name)
             .ok_or_else(|| ModelError::Config(format!("{} has no place in a GGUF file; export it as hf", param.name)))?;
@@ -136,7 +170,7 @@ fn tensors(decoder: &Decoder, quant: Quant) -> Result<Vec<Made<'_>>, ModelError>
         let exact = dims.len() == 1 || place.name.starts_with("position") || place.name.contains("gate_inp") || param.kind == Kind::Norm;
         let cols = dims.last().copied().unwrap_or(1);
         let kind = if exact { Type::F32 } else { quant.of(cols, is_table(param)) };
-        all.push(Made { plan: Plan { name: place.name, shape: dims, kind }, parts: vec![(param, place.turn)] });
+        all.push(Made { plan: Plan { name: place.name, shape: dims, kind }, parts: vec![(param, place.turn)], numbers: Vec::new() });
     }
     Ok(all)
 }
@@ -200,14 +234,20 @@ fn metadata(decoder: &Decoder, name: &str, quant: Quant) -> Result<Vec<(String, 
     let Some((arch, _)) = ARCHITECTURES.iter().find(|a| a.1 == model_type && WRITTEN.contains(&model_type)) else {
         return refused(format!("models of the family {model_type} are not written as GGUF (those of {} are)", WRITTEN.join(", ")));
     };
-    for key in ["rope_scaling", "rope_parameters"] {
-        let kind = json[key]["rope_type"].as_str().or(json[key]["type"].as_str()).unwrap_or("default");
-        if kind != "default" {
-            return refused(format!("positions that are scaled by {kind:?} are not written as GGUF"));
-        }
+    let scaled = config.arch.ropes.iter().any(|rope| rope.scaling != Scaling::None);
+    let stretched = divisors(config);
+    if scaled && stretched.is_none() {
+        return refused(format!("the scaled positions of this {model_type} are not written as GGUF"));
     }
-    if json["sliding_window"].as_u64().is_some_and(|n| (n as usize) < config.context) && json["use_sliding_window"] != false {
-        return refused("layers with a sliding window are not written as GGUF for this family".into());
+    let experts = config.arch.experts.as_ref();
+    if experts.is_some_and(|e| !e.normalise || config.arch.layers.iter().any(|layer| layer.dense)) {
+        return refused("experts whose shares do not add up to 1, and layers without experts among others, are not written as GGUF".into());
+    }
+    let window = json["sliding_window"].as_u64().filter(|_| json["use_sliding_window"] != false);
+    // Of the other families llama.cpp does not ask for one.
+    let windowed = ["gemma2", "gemma3_text", "phi3"].contains(&model_type);
+    if !windowed && window.is_some_and(|n| (n as usize) < config.context) {
+        return refused(format!("the sliding window of a {model_type} is not written as GGUF"));
     }
     let size = |n: usize| Meta::U32(u32::try_from(n).unwrap_or(u32::MAX));
     let number = |value: &Value| value.as_f64().map(|x| Meta::F32(x as f32));
@@ -226,12 +266,25 @@ fn metadata(decoder: &Decoder, name: &str, quant: Quant) -> Result<Vec<(String, 
     own("attention.head_count_kv", Some(size(config.kv_heads)));
     own("vocab_size", Some(size(config.vocab)));
     own("attention.layer_norm_rms_epsilon", number(&json["rms_norm_eps"]));
-    own("attention.layer_norm_epsilon", number(&json["layer_norm_eps"]).or(number(&json["layer_norm_epsilon"])));
+    let layer_norm = ["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"].iter().find_map(|key| number(&json[*key]));
+    own("attention.layer_norm_epsilon", layer_norm);
     if model_type != "gpt2" {
+        let rope = |key: &str| json["rope_parameters"][key].as_f64().or(json[key].as_f64());
+        let turned = rope("partial_rotary_factor").or(rope("rotary_pct")).unwrap_or(1.0);
         own("attention.key_length", Some(size(config.head_dim)));
         own("attention.value_length", Some(size(config.head_dim)));
-        own("rope.dimension_count", Some(size(config.head_dim)));
-        own("rope.freq_base", number(&json["rope_theta"]).or(number(&json["rope_parameters"]["rope_theta"])));
+        own("rope.dimension_count", Some(size((config.head_dim as f64 * turned).round() as usize)));
+        let base = rope("rope_theta").or(rope("rotary_emb_base")).or(json["rope_parameters"]["full_attention"]["rope_theta"].as_f64());
+        own("rope.freq_base", base.map(|x| Meta::F32(x as f32)));
     }
+    own("rope.scaling.attn_factor", stretched.map(|(_, gain)| Meta::F32(gain as f32)));
+    own("attention.sliding_window", window.filter(|_| windowed).map(|n| size(n as usize)));
+    own("attn_logit_softcapping", number(&json["attn_logit_softcapping"]));
+    own("final_logit_softcapping", number(&json["final_logit_softcapping"]));
+    let count = |key: &str| json[key].as_u64().map(|n| size(n as usize));
+    own("expert_count", count("num_local_experts").or(count("num_experts")));
+    own("expert_used_count", count("num_experts_per_tok"));
+    own("expert_feed_forward_length", count("moe_intermediate_size"));
+    own("use_parallel_residual", json["use_parallel_residual"].as_bool().map(Meta::Bool).filter(|_| model_type == "gpt_neox"));
     Ok(keys.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
 }

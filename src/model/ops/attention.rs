@@ -4,6 +4,7 @@
 //! Deliberately not here: positions (`rotary`) and the cache's growth.
 
 mod cached;
+mod lines;
 
 pub use cached::{Held, attention_cached};
 

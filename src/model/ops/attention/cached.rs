@@ -2,7 +2,8 @@
 //! where they stand. A sequence's numbers do not depend on what else is computed, nor on how its cache is cut into pieces.
 //! Deliberately not here: a backward pass, and the caches' growth.
 
-use super::super::real::{Real, Shared, by_dtype, sum2, whole, wide};
+use super::super::real::{Real, Shared, by_dtype, whole, wide};
+use super::lines::{self, Lines};
 use super::{FEW, Form, Kernel, Place, SERIAL, Scores, Sizes, rows_in_one_piece, softmax_row};
 use candle_core::{Result, Storage, Tensor};
 use rayon::prelude::*;
@@ -160,16 +161,12 @@ impl<T: Real> Work<'_, T> {
             let mut before = 0;
             for piece in &part.pieces {
                 let keys = whole::<T>(piece.keys.0)?;
-                let range = first.max(before)..end.min(before + piece.len);
-                wide(|| {
-                    for j in range {
-                        let at = piece.keys.1.row(b, j - before, kv, d);
-                        let key = &keys[at..at + d];
-                        for (g, query) in queries.chunks_exact(d).enumerate() {
-                            scores[g * part.keys + j] = sum2(query, key, |a, b| a * b);
-                        }
-                    }
-                });
+                let (from, to) = (first.max(before), end.min(before + piece.len));
+                if from < to {
+                    let start = piece.keys.1.row(b, from - before, kv, d);
+                    let lines = Lines { all: keys, start, stride: piece.keys.1.token, n: to - from, d };
+                    lines::products(queries, lines, &mut scores[from..], part.keys);
+                }
                 before += piece.len;
             }
             wide(|| {
@@ -186,17 +183,12 @@ impl<T: Real> Work<'_, T> {
             let mut before = 0;
             for piece in &part.pieces {
                 let values = whole::<T>(piece.values.0)?;
-                let range = first.max(before)..end.min(before + piece.len);
-                wide(|| {
-                    for j in range {
-                        let at = piece.values.1.row(b, j - before, kv, d);
-                        let value = &values[at..at + d];
-                        for (g, out) in out.chunks_exact_mut(d).enumerate() {
-                            let p = scores[g * part.keys + j];
-                            out.iter_mut().zip(value).for_each(|(o, &v)| *o += p * v);
-                        }
-                    }
-                });
+                let (from, to) = (first.max(before), end.min(before + piece.len));
+                if from < to {
+                    let start = piece.values.1.row(b, from - before, kv, d);
+                    let lines = Lines { all: values, start, stride: piece.values.1.token, n: to - from, d };
+                    lines::weighted(&scores[from..], part.keys, lines, out);
+                }
                 before += piece.len;
             }
         }

@@ -3,7 +3,7 @@
 //! Deliberately not here: the products.
 
 use super::layout::GROUP;
-use crate::model::ops::real::{Shared, wide};
+use crate::model::ops::real::Shared;
 use crate::model::ops::team::Team;
 use rayon::prelude::*;
 
@@ -46,7 +46,13 @@ pub fn quantize(team: Option<&Team>, x: &[f32]) -> Groups {
     let n = x.len() / GROUP;
     let mut out = Groups { first: vec![EMPTY; n], rest: vec![EMPTY; n] };
     let some = |x: &[f32], first: &mut [Group], rest: &mut [Group]| {
-        wide(|| x.chunks_exact(GROUP).zip(first.iter_mut().zip(rest)).for_each(|(x, (first, rest))| both(x, first, rest)));
+        // A closure that is handed to `wide` is not always compiled for its vectors.
+        #[cfg(target_arch = "x86_64")]
+        if super::x86::has_avx512() {
+            // SAFETY: the instructions were just found.
+            return unsafe { all_avx512(x, first, rest) };
+        }
+        all(x, first, rest);
     };
     match team {
         _ if x.len() <= PIECE => some(x, &mut out.first, &mut out.rest),
@@ -67,6 +73,19 @@ pub fn quantize(team: Option<&Team>, x: &[f32]) -> Groups {
         }
     }
     out
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn all_avx512(x: &[f32], first: &mut [Group], rest: &mut [Group]) {
+    all(x, first, rest);
+}
+
+#[inline(always)]
+fn all(x: &[f32], first: &mut [Group], rest: &mut [Group]) {
+    for (x, (first, rest)) in x.chunks_exact(GROUP).zip(first.iter_mut().zip(rest)) {
+        both(x, first, rest);
+    }
 }
 
 #[inline(always)]
@@ -101,7 +120,8 @@ fn both(x: &[f32], first: &mut Group, rest: &mut Group) {
 fn bytes(x: &[f32], inverse: f32, scale: f32, out: &mut Group) {
     let mut whole = [0i32; GROUP];
     for (q, &x) in whole.iter_mut().zip(x) {
-        *q = ((x * inverse + MAGIC).to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
+        // What is not a number gives any byte, and a scale that says so.
+        *q = i32::from(((x * inverse + MAGIC).to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32) as i8);
     }
     for (q, &whole) in out.q.iter_mut().zip(&whole) {
         *q = whole as i8;

@@ -10,7 +10,7 @@
 //! 3  eval                 tasks, scoring, statistics (to come)
 //! 2  run | sample         run directories and checkpoints | generation
 //! 1  data | model         readers, tokenizers, batches | decoder, ops, file formats
-//! 0  recipe, report, spec, rng, text, distribution, penalties, gguf   plain types with serde; no candle, no ratatui
+//! 0  recipe, report, spec, rng, text, distribution, penalties, gguf, net, repos   plain types with serde; no candle, no ratatui
 //! ```
 //! `data` and `model` do not know each other. candle appears in floors 1 to 5 and not in `data`; ratatui and
 //! crossterm only in `ui`; printing only in `cli`, which opens the workbench by `ui::run` (and asks before whether there is such a
@@ -37,9 +37,11 @@
 
 pub mod distribution;
 pub mod gguf;
+pub mod net;
 pub mod penalties;
 pub mod recipe;
 pub mod report;
+pub mod repos;
 pub mod rng;
 pub mod spec;
 pub mod text;

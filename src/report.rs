@@ -197,6 +197,20 @@ pub struct Token {
     pub from_prompt: bool,
 }
 
+impl Token {
+    /// The id of a piece of text that a server generated: its tokens and their ids are its own.
+    pub const OF_SERVER: u32 = u32::MAX;
+
+    /// A piece of text from a server, which says no probability with it.
+    pub fn of_server(text: &str) -> Self {
+        Self { id: Self::OF_SERVER, bytes: text.as_bytes().to_vec(), probability: 0.0, alternatives: Vec::new(), from_prompt: false }
+    }
+    /// Whether its id and its probability mean anything: those of a server's text do not.
+    pub fn is_known(&self) -> bool {
+        self.id != Self::OF_SERVER
+    }
+}
+
 /// A possible next token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {

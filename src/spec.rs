@@ -282,3 +282,53 @@ pub struct CountSpec {
     pub tokenizer: String,
     pub files: Vec<PathBuf>,
 }
+
+/// `pull`: a repository of a hub, into the cache that other programs share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PullSpec {
+    /// `org/name`, `org/name@revision`, `datasets/org/name`.
+    pub repo: String,
+    /// Whether it is a dataset, where its name does not say so.
+    pub dataset: bool,
+    /// Patterns of files, as in `*.gguf`; what is of use where there are none.
+    pub include: Vec<String>,
+    /// Patterns of files that are left out.
+    pub exclude: Vec<String>,
+}
+
+/// `serve`: a model over the OpenAI protocol.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServeSpec {
+    pub model: String,
+    /// What clients call it; its name here where this is empty.
+    pub name: String,
+    pub host: String,
+    /// 0 takes a free one.
+    pub port: u16,
+    /// Who has it may ask; none is needed on this machine's own address.
+    pub key: Option<String>,
+    pub device: Option<String>,
+}
+
+impl Default for ServeSpec {
+    fn default() -> Self {
+        Self { model: String::new(), name: String::new(), host: "127.0.0.1".into(), port: 8080, key: None, device: None }
+    }
+}
+
+impl std::fmt::Debug for ServeSpec {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "ServeSpec({} at {}:{})", self.model, self.host, self.port)
+    }
+}
+
+/// `weigh`: figures of the numbers in a model's tensors.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WeighSpec {
+    /// As for `generate`; no server.
+    pub model: String,
+}

@@ -16,6 +16,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("distribution", 0),
     ("penalties", 0),
     ("gguf", 0),
+    ("net", 0),
+    ("repos", 0),
     ("data", 1),
     ("model", 1),
     ("run", 2),

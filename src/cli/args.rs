@@ -97,19 +97,19 @@ pub enum Command {
         #[command(subcommand)]
         what: Data,
     },
+    /// Fetch a model or a dataset from the Hugging Face Hub; its name is a MODEL everywhere afterwards.
+    #[cfg(feature = "hub")]
+    Pull(Pull),
+    /// Serve a model over the OpenAI protocol (chat and completions), until Ctrl-C.
+    Serve(Serve),
     /// List the project's runs.
     Runs {
         /// Print one JSON array.
         #[arg(long)]
         json: bool,
     },
-    /// Show one run: how it stands, its recipe, what it last wrote.
-    Show {
-        run: String,
-        /// Print one JSON object.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Show a run (how it stands, its recipe, what it last wrote) with its model, or any other model.
+    Show(Show),
     /// Come back to a run from any terminal: the workbench on that run, or its events as text or JSON.
     Attach(Attach),
     /// Stop a run, wherever it was started: it is saved first.
@@ -176,7 +176,7 @@ pub struct Train {
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Generate {
-    /// A run's name, a checkpoint directory, or a model directory.
+    /// A run's name, a checkpoint or model directory, a pulled org/name[@rev], or openai:URL#MODEL where a server generates.
     pub model: String,
     /// The text to go on from; - reads it from standard input.
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -390,6 +390,72 @@ pub enum Sample {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[cfg(feature = "hub")]
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Files lie in the cache that Python's huggingface_hub shares (HF_HUB_CACHE, HF_HOME). HF_TOKEN or the file of \
+                        `hf auth login` opens private and gated repositories, HF_ENDPOINT names another hub, HF_HUB_OFFLINE=1 \
+                        fetches nothing. A pull that was broken off goes on where it stopped.")]
+pub struct Pull {
+    /// org/name, org/name@revision, datasets/org/name.
+    pub repo: String,
+    /// It is a dataset.
+    #[arg(long)]
+    pub dataset: bool,
+    /// Only files that match, as in '*Q4_K_M*' or 'data/'; may be given several times. Without it a model is fetched in
+    /// one format: safetensors, else PyTorch's, else its one GGUF.
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// Leave out files that match; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Print the job's events, one JSON object a line, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Show {
+    /// A run's name, a checkpoint or model directory, a GGUF file, or a pulled org/name[@rev].
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// List every tensor with its shape and type.
+    #[arg(long)]
+    pub tensors: bool,
+    /// The same with the norm, mean and largest of its numbers, and how many of them are not finite.
+    #[arg(long)]
+    pub norms: bool,
+    /// The whole chat template, and not its beginning alone.
+    #[arg(long)]
+    pub template: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Serve {
+    /// A run's name, a checkpoint or model directory, or a pulled org/name[@rev].
+    pub model: String,
+    /// The address to listen at; any but this machine's own needs a key.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// What clients have to send as their API key; WEIGHTROOM_KEY holds it where it should not stand in a list of processes.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// What clients call the model; MODEL as it is given here where none is given.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Print the job's events, one JSON object a line, and nothing else.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -45,7 +45,11 @@ pub fn run(place: &Place, what: &What) -> Result<(), Failure> {
 fn spec(given: &DataFiles) -> Result<InspectSpec, Failure> {
     let cwd = std::env::current_dir().map_err(|e| Failure::Failed(format!("the current directory: {e}; change to another")))?;
     let full = |entry: &String| {
-        if entry.starts_with("sample:") { entry.clone() } else { cwd.join(entry).to_string_lossy().into_owned() }
+        if entry.starts_with("sample:") || entry.starts_with(crate::repos::PREFIX) {
+            entry.clone()
+        } else {
+            cwd.join(entry).to_string_lossy().into_owned()
+        }
     };
     let tokenizer = given.tokenizer.as_ref().map(|name| if Path::new(name).exists() { full(name) } else { name.clone() });
     Ok(InspectSpec {

@@ -15,8 +15,12 @@ mod follow;
 mod generate;
 mod inspect;
 mod out;
+#[cfg(feature = "hub")]
+mod pull;
 mod runs;
 mod sample;
+mod serve;
+mod show;
 mod stop;
 mod tokenizer;
 mod train;
@@ -134,8 +138,11 @@ fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
         Some(Command::Generate(a)) => generate::run(&place, a),
         Some(Command::Tokenizer { what }) => tokenizer::run(&place, what),
         Some(Command::Data { what }) => data::run(&place, what),
+        #[cfg(feature = "hub")]
+        Some(Command::Pull(a)) => pull::run(&place, a),
+        Some(Command::Serve(a)) => serve::run(&place, a),
         Some(Command::Runs { json }) => runs::list(project, *json),
-        Some(Command::Show { run, json }) => runs::show(project, run, *json),
+        Some(Command::Show(a)) => show::run(&place, a),
         Some(Command::Doctor { json }) => doctor::run(project, *json),
         Some(Command::Sample { what }) => sample::run(&place, what),
         Some(Command::Export(a)) => export::run(&place, a),

@@ -1,9 +1,9 @@
-//! `runs` and `show`: what the project's runs are and how they stand.
-//! Deliberately not here: reading their files (`run`).
+//! `runs`, and the part of `show` that is about a run: what the project's runs are and how they stand.
+//! Deliberately not here: reading their files (`run`), and their models (`show`).
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Failure, out};
 use crate::report::Report;
@@ -52,14 +52,13 @@ fn state_name(state: RunState) -> &'static str {
 /// Notes and samples that are shown.
 const WORDS: usize = 20;
 
-pub fn show(project: &Path, name: &str, json: bool) -> Result<(), Failure> {
-    let name = super::run_name("show", name)?;
-    let run = RunDir::open(project, name).map_err(Failure::failed)?;
-    let summary = directory::summary(&run);
+/// A run as JSON, or printed.
+pub fn show(run: &RunDir, json: bool) -> Result<Option<Value>, Failure> {
+    let summary = directory::summary(run);
     let recipe = run.recipe().map_err(Failure::failed)?;
     let words = read::words(&run.path, WORDS).map_err(Failure::failed)?;
     if json {
-        return Ok(out::json(&json!({"summary": summary, "recipe": recipe, "words": words}))?);
+        return Ok(Some(json!({"summary": summary, "recipe": recipe, "words": words})));
     }
     head(&summary)?;
     for event in words {
@@ -72,7 +71,7 @@ pub fn show(project: &Path, name: &str, json: bool) -> Result<(), Failure> {
         }
     }
     out::line(format!("\n{}", visible(&recipe, true)))?;
-    Ok(())
+    Ok(None)
 }
 
 fn head(run: &Summary) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use super::bytes::Bytes;
 use super::formats::{self, Document, Format};
 use super::{DataError, sample, unpack, visible};
 use crate::recipe::DataSection;
+use crate::repos;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -136,6 +137,11 @@ fn builtin(entry: &str, name: &str) -> Result<Source, DataError> {
 }
 
 fn matches(entry: &str, base: &Path) -> Result<Vec<PathBuf>, DataError> {
+    if entry.starts_with(repos::PREFIX) {
+        let path =
+            repos::dataset_path(entry, &repos::Cache::from_env()).map_err(|why| DataError::Other(format!("{}: {why}", visible(entry))))?;
+        return matches(&path.to_string_lossy(), base);
+    }
     let path = base.join(entry);
     // A file whose name has brackets or stars is a file first, and a pattern only where no such file is.
     if path.is_dir() {

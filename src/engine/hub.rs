@@ -131,6 +131,8 @@ impl Hub {
         let busy = state.on_main.last().or(state.main.front()).cloned();
         match (job.kind.lane, &busy) {
             (Lane::Light, _) => state.light.push_back((job, String::new())),
+            // A server computes elsewhere: it neither needs the device nor has to wait for it.
+            (Lane::Model, _) if asks_server(&job) => state.light.push_back((job, String::new())),
             (Lane::Model, Some(host)) if host.kind.lane == Lane::Main => {
                 let spec: GenerateSpec = serde_json::from_value(job.spec.params.clone()).unwrap_or_default();
                 if let Some(host) = state.on_main.iter().rev().chain([host]).find(|h| trains(h, &spec.model, &self.project)).cloned() {
@@ -335,6 +337,11 @@ fn trains(job: &Active, model: &str, project: &Path) -> bool {
         let dir = project.join("runs").join(&run);
         model == run || Path::new(model) == dir || project.join(model) == dir
     })
+}
+
+/// Whether a job asks a model behind a server.
+fn asks_server(job: &Active) -> bool {
+    job.spec.params.get("model").and_then(|m| m.as_str()).is_some_and(|model| model.starts_with(crate::sample::endpoint::PREFIX))
 }
 
 /// The run that a job writes, or will when its turn comes.

@@ -14,6 +14,10 @@ pub mod models;
 mod monitor;
 pub mod notify;
 pub mod protocol;
+#[cfg(feature = "hub")]
+pub mod pull;
+pub mod serve;
+pub mod show;
 pub mod socket;
 pub mod worker;
 

@@ -13,9 +13,11 @@ use crate::data::tokenizer::Tokenizer;
 use crate::model::decoder::Decoder;
 use crate::model::gguf;
 use crate::model::hf::{self, peft};
+use crate::net::Patience;
 use crate::report::Monitor;
 use crate::run::directory::{self, RunDir};
-use crate::sample::generator::{AskFault, Completion, Generator, Local, Piece, Question, Request, Score};
+use crate::sample::endpoint::{self, Endpoint};
+use crate::sample::generator::{AskFault, Completion, Feed, Generator, Local, Piece, Question, Request, Score};
 
 /// Loaded models that are kept: two are compared side by side.
 const KEPT: usize = 2;
@@ -53,6 +55,9 @@ impl Generator for Loaded {
     ) -> Vec<Result<Completion, AskFault>> {
         self.local().generate(requests, monitor, tell)
     }
+    fn serve(&self, feed: &dyn Feed, monitor: &dyn Monitor) {
+        self.local().serve(feed, monitor);
+    }
     fn score(&self, questions: &[Question], monitor: &dyn Monitor, tell: &mut (dyn FnMut(usize) + Send)) -> Vec<Result<Score, AskFault>> {
         self.local().score(questions, monitor, tell)
     }
@@ -75,6 +80,10 @@ struct Key {
 impl Models {
     /// What `name` means, wherever it is computed: the one door for all who want text or likelihoods of a model.
     pub fn generator(&self, project: &Path, name: &str, device: &Device) -> Result<Arc<dyn Generator>, Fault> {
+        if name.starts_with(endpoint::PREFIX) {
+            let opened = Endpoint::open(name, Patience::default(), |variable| std::env::var(variable).ok());
+            return Ok(Arc::new(opened.map_err(|fault| Fault::new(fault.to_string(), ""))?));
+        }
         Ok(self.get(project, name, device)?)
     }
 
@@ -207,6 +216,10 @@ impl Named {
 pub fn resolve(project: &Path, name: &str) -> Result<PathBuf, Fault> {
     if name.is_empty() {
         return Err(Fault::new("no model is named".into(), "name a run, a checkpoint directory or a model directory"));
+    }
+    if name.starts_with(endpoint::PREFIX) {
+        let shown = crate::text::visible(name, false).into_owned();
+        return Err(Fault::new(format!("{shown}: a server generates text and does not give its weights"), "name a model of this machine"));
     }
     Ok(directory::model_dir(project, project, name)?)
 }

@@ -13,8 +13,8 @@ use super::monitor::{Active, JobMonitor};
 use super::{EngineError, lock};
 use crate::report::{JobState, Monitor, Report};
 
-/// Threads of the light lane.
-const LIGHT: usize = 2;
+/// Threads of the light lane: two that wait for the network leave two for questions.
+const LIGHT: usize = 4;
 
 /// Where the last panic of an engine's thread happened: the program's panic hook keeps it here, and the failed job's
 /// log gets it. Nothing may be printed over the screen.

@@ -1,6 +1,7 @@
 //! Floor 1: the decoder, its fused ops, its parameters and its files. Nothing of data, training or screens.
 
 pub mod accelerator;
+pub mod anatomy;
 pub mod arch;
 mod block;
 mod cache;

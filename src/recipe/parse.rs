@@ -344,7 +344,7 @@ fn rebase(range: &Range, key: &str, value: Value, cwd: &Path) -> Value {
 
 /// `path` from `base`; a built-in text (`sample:NAME`) is no path and stays.
 fn joined(path: &str, base: &Path) -> String {
-    if path.starts_with("sample:") {
+    if path.starts_with("sample:") || path.starts_with(crate::repos::PREFIX) {
         return path.into();
     }
     let whole = base.join(path);

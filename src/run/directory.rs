@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{self, Checkpoint};
 use super::series::SeriesDir;
 use super::{RunError, read, shown};
+use crate::repos::{self, Cache, Repo};
 
 /// Longest name of a run; file systems allow 255 bytes, and screens far less.
 const MAX_NAME: usize = 64;
@@ -399,6 +400,9 @@ pub fn model_dir(project: &Path, base: &Path, model: &str) -> Result<PathBuf, Ru
     if path.join("config.json").is_file() || path.join("adapter_config.json").is_file() || (path.is_file() && gguf) {
         return Ok(path);
     }
+    if let Some(found) = pulled(model, &path)? {
+        return Ok(found);
+    }
     let what = if path.exists() { "no config.json in it" } else { "no such run or directory" };
     Err(RunError::File {
         path: PathBuf::from(shown(Path::new(model))),
@@ -408,4 +412,46 @@ pub fn model_dir(project: &Path, base: &Path, model: &str) -> Result<PathBuf, Ru
             None => "name a run of this project, a checkpoint directory or a model directory".into(),
         },
     })
+}
+
+/// What was pulled from a hub under this name: its directory, or its one GGUF file. A name that looks like a repository's
+/// and was not pulled says how to get it: nothing is ever fetched unasked.
+fn pulled(model: &str, path: &Path) -> Result<Option<PathBuf>, RunError> {
+    // One GGUF file of several in a repository: org/name/file.gguf.
+    let parts: Vec<&str> = model.splitn(3, '/').collect();
+    if let [org, name, file] = parts[..]
+        && file.ends_with(".gguf")
+        && repos::is_path(file)
+        && let Ok(repo) = Repo::parse(&format!("{org}/{name}"))
+    {
+        return Ok(Cache::from_env().snapshot(&repo).map(|dir| dir.join(file)).filter(|file| file.is_file()));
+    }
+    let Some(repo) = Repo::parse(model).ok().filter(|repo| repo.kind == repos::Kind::Model && !path.exists()) else { return Ok(None) };
+    let Some(dir) = Cache::from_env().snapshot(&repo) else {
+        let looks = repo.id.contains('/') && !model.starts_with("runs/") && !model.starts_with("models/");
+        return match looks {
+            true => Err(RunError::Other(format!(
+                "{repo} is no run, no directory and not among the pulled models; weightroom pull {repo} fetches it"
+            ))),
+            false => Ok(None),
+        };
+    };
+    if dir.join("config.json").is_file() {
+        return Ok(Some(dir));
+    }
+    let entries = fs::read_dir(&dir).map_err(|e| RunError::io(&dir, &e))?.flatten().map(|e| e.path());
+    let mut files: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "gguf")).collect();
+    match (files.pop(), files.is_empty()) {
+        (Some(file), true) => Ok(Some(file)),
+        (Some(_), false) => Err(RunError::file(
+            &dir,
+            format!("{repo} was pulled with several GGUF files"),
+            format!("name one of them, as in {repo}/FILE.gguf"),
+        )),
+        (None, _) => Err(RunError::file(
+            &dir,
+            format!("{repo} was pulled without a config.json"),
+            format!("weightroom pull {repo} fetches what is missing"),
+        )),
+    }
 }

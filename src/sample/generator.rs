@@ -3,6 +3,7 @@
 //! Deliberately not here: which model a name means (`engine::models`).
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::generate::generate;
 use super::sampler::log_probabilities;
@@ -119,10 +120,62 @@ pub trait Generator: Send + Sync {
         monitor: &dyn Monitor,
         tell: &mut (dyn FnMut(usize, Piece) + Send),
     ) -> Vec<Result<Completion, AskFault>>;
+    /// Generates for `feed` until it is over or `monitor` is stopped. This one answers one request after the other; a
+    /// generator that can take requests in while others are under way does better.
+    fn serve(&self, feed: &dyn Feed, monitor: &dyn Monitor) {
+        while !monitor.stopped() && !feed.is_over() {
+            for (number, request) in feed.take(1, true) {
+                let listener = Listener { monitor, left: AtomicBool::new(false) };
+                let mut tell = |_: usize, piece: Piece| {
+                    if !feed.tell(number, piece) {
+                        listener.left.store(true, Ordering::Release);
+                    }
+                };
+                self.generate(std::slice::from_ref(&request), &listener, &mut tell);
+            }
+        }
+    }
     /// Likelihoods. `tell` hears of each that is done. Servers that cannot say them are `Broken`, with the reason.
     fn score(&self, questions: &[Question], monitor: &dyn Monitor, tell: &mut (dyn FnMut(usize) + Send)) -> Vec<Result<Score, AskFault>>;
     /// The tokenizer, where the model's own is at hand.
     fn tokenizer(&self) -> Option<&Tokenizer>;
+}
+
+/// Where requests come from while others are under way, and where what is generated goes: a server's side of a generator.
+pub trait Feed: Send + Sync {
+    /// Requests that wait, `most` of them at most, each with a number of its own. With `idle` nothing is under way, and it
+    /// may wait some tens of milliseconds for the first; without, it never waits. An empty answer says nothing of later.
+    fn take(&self, most: usize, idle: bool) -> Vec<(u64, Request)>;
+    /// Hears what comes of request `number`: texts, then one `Done`. False once nobody listens to it any more: it is to be
+    /// dropped without a `Done`, and its place given to another.
+    fn tell(&self, number: u64, piece: Piece) -> bool;
+    /// Whether no more requests will come. What is under way is still told.
+    fn is_over(&self) -> bool;
+}
+
+/// Stops where its monitor does, or when the one that it generates for has left.
+struct Listener<'a> {
+    monitor: &'a dyn Monitor,
+    left: AtomicBool,
+}
+
+impl Monitor for Listener<'_> {
+    fn report(&self, report: Report) {
+        self.monitor.report(report);
+    }
+    fn stopped(&self) -> bool {
+        self.left.load(Ordering::Acquire) || self.monitor.stopped()
+    }
+    fn safepoint(&self) -> Signal {
+        self.monitor.safepoint()
+    }
+    fn wait(&self) -> Signal {
+        self.monitor.wait()
+    }
+    fn child(&self, job: JobId) -> Box<dyn Monitor> {
+        self.monitor.child(job)
+    }
+    fn attach(&self, _: Box<dyn Sink>) {}
 }
 
 /// Weights of this machine.

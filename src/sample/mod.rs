@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod eliza;
+pub mod endpoint;
 pub mod generate;
 pub mod generator;
 pub mod sampler;

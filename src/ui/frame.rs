@@ -60,7 +60,11 @@ impl Shell {
             false => "stops with this terminal ",
         };
         let gap = if folded { 2 } else { 4 };
-        let panes: usize = self.panes.iter().map(|pane| pane.title().width() + 2).sum();
+        let titles: usize = self.panes.iter().map(|pane| pane.title().width()).sum();
+        // Where many tabs meet a narrow terminal they stand closer together: one blank between two of them.
+        let tight = gap + titles + 2 * self.panes.len() + safety.width() > usize::from(area.width);
+        let (gap, beside) = if tight { (0, 1) } else { (gap, 2) };
+        let panes = titles + beside * self.panes.len() + usize::from(tight);
         // What may be done with this terminal is always said; the device and the project's name give way to it.
         let room = usize::from(area.width).saturating_sub(BRAND.width() + gap + panes + 1 + safety.width());
         let project = self.world.project.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -85,8 +89,11 @@ impl Shell {
         let mut x = area.x + (width(&left) + gap) as u16;
         let mut tabs = Vec::new();
         for (index, pane) in self.panes.iter().enumerate() {
-            let (open, close) = if index == self.current { ("[", "]") } else { (" ", " ") };
-            let cell = pane.title().width() as u16 + 2;
+            let (open, close) = match index == self.current {
+                true => ("[", "]"),
+                false => (" ", if tight { "" } else { " " }),
+            };
+            let cell = (pane.title().width() + open.len() + close.len()) as u16;
             self.tabs.push((Rect { x, width: cell, ..area }, index));
             let style = if index == self.current { theme.accent.patch(theme.title) } else { theme.dim };
             tabs.push(Span::styled(open, style));

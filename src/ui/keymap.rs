@@ -28,6 +28,7 @@ pub const GLOBAL: &[Binding] = &[
     bind("go.tokens", "g k|ctrl-g k", "tokens", "Go to Tokens: how tokenizers cut a text."),
     bind("go.train", "g t|ctrl-g t", "train", "Go to Train: runs, curves and samples."),
     bind("go.chat", "g c|ctrl-g c", "chat", "Go to Chat: talk to a model."),
+    bind("go.models", "g m|ctrl-g m", "models", "Go to Models: what there is to talk to and train on, what is in it, and pulling more."),
     bind("go.log", "g j|ctrl-g j", "jobs", "Go to Jobs: what runs, what waits, what failed and why, and the log."),
     Binding { footer: true, ..bind("app.help", "?|f1", "help", "Explain this pane, and list its keys.") },
     Binding { footer: true, ..bind("app.palette", ":", "commands", "Find any command by a few of its letters.") },

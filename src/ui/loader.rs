@@ -11,7 +11,7 @@ use super::shelf::Tokenizers;
 use super::widgets::grouped;
 use super::world::{Away, Ended, Estimate, Load, Loaded, RecipeText, Run};
 use crate::data::sample;
-use crate::engine::Estimator;
+use crate::engine::{Estimator, show};
 use crate::report::Report;
 use crate::run::directory::{self, RunDir, RunState, Summary};
 use crate::run::read;
@@ -104,6 +104,12 @@ impl Worker {
             }
             Load::Cut { ticket, name, text } => {
                 answer(Loaded::Cut { ticket, result: self.tokenizers.cut(&self.project, &name, &text) });
+            }
+            Load::Models => answer(Loaded::Models(show::list(&self.project))),
+            Load::Model(name) => {
+                let shown = show::show(&self.project, &name).map(Arc::new);
+                let said = |f: crate::engine::jobs::Fault| if f.hint.is_empty() { f.cause } else { format!("{}; {}", f.cause, f.hint) };
+                answer(Loaded::Model { name, result: shown.map_err(said) });
             }
             Load::Away => {
                 if let Some(away) = away(&self.project) {

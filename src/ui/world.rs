@@ -1,6 +1,7 @@
 //! What the screen knows: one reducer folds events into it, so that a live run, a finished one, a run on another
 //! terminal and a test all look the same to a pane. Deliberately not here: files and clocks; both are handed in.
 
+pub mod models;
 mod reduce;
 pub mod run;
 pub mod series;
@@ -37,6 +38,10 @@ pub enum Load {
     Tokenizers,
     /// A tokenizer, read again where `again`.
     Tokenizer { name: String, again: bool },
+    /// The models of the project and of the shared cache.
+    Models,
+    /// What one model is.
+    Model(String),
     /// A text as a tokenizer cuts it.
     Cut { ticket: u64, name: String, text: String },
     /// Write text to a file of the project (a transcript, a recipe).
@@ -74,6 +79,11 @@ pub enum Loaded {
     Cut {
         ticket: u64,
         result: Result<tokens::Cut, String>,
+    },
+    Models(Vec<crate::engine::show::Listed>),
+    Model {
+        name: String,
+        result: Result<std::sync::Arc<crate::engine::show::Shown>, String>,
     },
     Wrote(PathBuf),
     /// Files and their sizes, the newest first.
@@ -142,6 +152,7 @@ pub struct World {
     pub chats: Option<Vec<(PathBuf, u64)>>,
     /// The newest saved conversation that was asked for.
     pub chat: Option<(u64, Result<String, String>)>,
+    pub models: models::Gallery,
     pub log: Vec<LogLine>,
     /// The data files that are looked at.
     pub data: Desktop,

@@ -9,9 +9,13 @@ mod estimate;
 mod export;
 mod generate;
 mod inspect;
+#[cfg(feature = "hub")]
+mod pull;
 mod score;
+mod serve;
 mod tokenizer;
 mod train;
+mod weigh;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,6 +40,10 @@ pub const JOBS: &[JobKind] = &[
     inspect::JOB,
     clean::JOB,
     export::JOB,
+    serve::JOB,
+    weigh::JOB,
+    #[cfg(feature = "hub")]
+    pull::JOB,
 ];
 
 pub use bench::BenchSpec;
@@ -43,8 +51,11 @@ pub use bench_decode::BenchDecodeSpec;
 pub use clean::problem as clean_problem;
 pub use export::{FORMATS as EXPORT_FORMATS, problem as export_problem};
 pub use inspect::problem as inspect_problem;
+#[cfg(feature = "hub")]
+pub use pull::problem as pull_problem;
 pub use score::ScoreSpec;
 pub use tokenizer::problem as tokenizer_problem;
+pub use weigh::TENSOR as WEIGHED;
 
 /// A kind of job.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ pub mod chat;
 pub mod data;
 pub mod life;
 pub mod log;
+pub mod models;
 pub mod tokens;
 pub mod train;
 
@@ -19,6 +20,7 @@ pub const PANES: &[Make] = &[
     || Box::new(tokens::Tokens::new()),
     || Box::new(train::Train::default()),
     || Box::new(chat::Chat::new()),
+    || Box::new(models::Models::default()),
     || Box::new(log::Log::default()),
 ];
 

@@ -169,6 +169,8 @@ impl World {
             Loaded::Tokenizers(list) => self.shelf.listed = Some(list),
             Loaded::Tokenizer { name, result } => self.shelf.opened(name, result),
             Loaded::Cut { ticket, result } => self.shelf.cut(ticket, result),
+            Loaded::Models(list) => self.models.list(list),
+            Loaded::Model { name, result } => self.models.opened(name, result),
             Loaded::Data(answer) => self.data.fold(answer),
             Loaded::Chats(files) => self.chats = Some(files),
             Loaded::Chat { ticket, result } => self.chat = Some((ticket, result)),

@@ -7,7 +7,7 @@
 //! 6  ui | cli             mutually blind; both speak to the engine through its handle and protocol
 //! 5  engine               threads, lanes, devices, commands and events
 //! 4  train                one loop, optimizers, schedules, objectives
-//! 3  eval                 tasks, scoring, statistics (to come)
+//! 3  eval                 tasks, scoring, statistics
 //! 2  run | sample         run directories and checkpoints | generation
 //! 1  data | model         readers, tokenizers, batches | decoder, ops, file formats
 //! 0  recipe, report, spec, rng, text, distribution, penalties, gguf, net, repos   plain types with serde; no candle, no ratatui
@@ -23,6 +23,8 @@
 //! | job | `engine/jobs/` | `JOBS` |
 //! | file format | `data/formats/` | `FORMATS` |
 //! | pane | `ui/panes/` | `PANES` |
+//! | kind of task | `eval/tasks/` | `TASKS` |
+//! | rule that scores a text | `eval/scoring/` | `SCORERS` |
 //! | recipe key | a field of its section | `KNOBS` |
 //! | theme | `themes/` | `BUILT_IN` |
 //!
@@ -51,6 +53,8 @@ pub mod model;
 
 pub mod run;
 pub mod sample;
+
+pub mod eval;
 
 pub mod train;
 

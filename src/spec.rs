@@ -332,3 +332,27 @@ pub struct WeighSpec {
     /// As for `generate`; no server.
     pub model: String,
 }
+
+/// `eval`: tasks on a model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EvalSpec {
+    /// A run, a checkpoint or model directory, an endpoint; `given` for answers that the data brings along.
+    pub model: String,
+    /// Task files, data files, or names.
+    pub tasks: Vec<String>,
+    /// The directory to write, in the project; made from the model's name where none is given.
+    pub out: Option<PathBuf>,
+    /// Over what the tasks say.
+    pub limit: Option<usize>,
+    pub shots: Option<usize>,
+    pub chat: Option<bool>,
+    pub samples: Option<usize>,
+    pub seed: Option<u64>,
+    pub judge: Option<String>,
+    /// Whether programs that tasks name may be run, now and from now on.
+    pub allow_commands: bool,
+    /// Take nothing over from earlier evaluations.
+    pub fresh: bool,
+    pub device: Option<String>,
+}

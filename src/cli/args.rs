@@ -102,6 +102,8 @@ pub enum Command {
     Pull(Pull),
     /// Serve a model over the OpenAI protocol (chat and completions), until Ctrl-C.
     Serve(Serve),
+    /// Run tasks on a model, and compare what came of it.
+    Eval(Eval),
     /// List the project's runs.
     Runs {
         /// Print one JSON array.
@@ -583,4 +585,82 @@ pub struct BenchTrain {
     /// Print one line of JSON, with the keys of `bench/peer_train.py`.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Run tasks on a model, and compare what came of it.
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "A task is a TOML file (--keys lists its keys), a plain YAML file of lm-evaluation-harness, a data file whose benchmark is \
+                        recognised (MMLU, GSM8K, TruthfulQA, BIG-Bench Hard, IFEval, ARC, HellaSwag, PIQA, WinoGrande, questions with answers, text), \
+                        a file in evals/tasks/, or a built-in name (--list). Interrupted evaluations go on where they were."
+)]
+pub struct Eval {
+    #[command(subcommand)]
+    pub what: Option<EvalWhat>,
+    /// A run, a checkpoint or model directory, an endpoint; given for answers that the data brings along.
+    pub model: Option<String>,
+    /// A task; may be given several times.
+    #[arg(long = "task", value_name = "T")]
+    pub tasks: Vec<String>,
+    /// The directory to write; evals/NAME where none is given.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The first N items of each task.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Examples before each item.
+    #[arg(long, value_name = "N")]
+    pub shots: Option<usize>,
+    /// Put the model's chat template around each item.
+    #[arg(long, conflicts_with = "no_chat")]
+    pub chat: bool,
+    /// Put no chat template around items.
+    #[arg(long)]
+    pub no_chat: bool,
+    /// Answers drawn for each item.
+    #[arg(long, value_name = "N")]
+    pub samples: Option<usize>,
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// The model that judges.
+    #[arg(long, value_name = "MODEL")]
+    pub judge: Option<String>,
+    /// Let tasks run the programs that they name.
+    #[arg(long)]
+    pub allow_commands: bool,
+    /// Ask everything anew, and take nothing over from earlier evaluations.
+    #[arg(long)]
+    pub fresh: bool,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// List the tasks that have names.
+    #[arg(long, conflicts_with_all = ["model", "tasks", "keys"])]
+    pub list: bool,
+    /// List every key of a task, every kind, and every rule that scores a text.
+    #[arg(long, conflicts_with_all = ["model", "tasks"])]
+    pub keys: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EvalWhat {
+    /// Compare two evaluations on the same items: differences with intervals, what flipped, what became worse beyond chance.
+    Compare {
+        /// A directory that `eval` wrote, or its name in evals/.
+        a: String,
+        b: String,
+        /// Exit with 1 where B is worse beyond chance.
+        #[arg(long)]
+        fail_on_regression: bool,
+        /// Print Markdown for a pull request.
+        #[arg(long, conflicts_with = "json")]
+        markdown: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }

@@ -10,6 +10,7 @@ mod data;
 mod doctor;
 mod dry_run;
 mod engine;
+mod eval;
 mod export;
 mod follow;
 mod generate;
@@ -141,6 +142,7 @@ fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
         #[cfg(feature = "hub")]
         Some(Command::Pull(a)) => pull::run(&place, a),
         Some(Command::Serve(a)) => serve::run(&place, a),
+        Some(Command::Eval(a)) => eval::run(&place, a),
         Some(Command::Runs { json }) => runs::list(project, *json),
         Some(Command::Show(a)) => show::run(&place, a),
         Some(Command::Doctor { json }) => doctor::run(project, *json),
@@ -240,7 +242,7 @@ fn workbench(place: &Place, screen: Screen, run: Option<String>) -> Result<(), F
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
             "the workbench needs a terminal on standard input and output; without one use a subcommand: train, generate, \
-             tokenizer, data, runs, show, attach, stop, sample, doctor, bench (weightroom --help explains them)"
+             tokenizer, data, eval, runs, show, attach, stop, sample, doctor, bench (weightroom --help explains them)"
                 .into(),
         ));
     }

@@ -7,6 +7,7 @@ pub mod estimate;
 mod fan;
 pub mod host;
 mod hub;
+mod identity;
 pub mod jobs;
 pub mod library;
 pub mod link;

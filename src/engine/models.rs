@@ -47,6 +47,9 @@ impl Generator for Loaded {
     fn tokenizer(&self) -> Option<&Tokenizer> {
         Some(&self.tokenizer)
     }
+    fn begin(&self) -> Option<u32> {
+        self.local().begin()
+    }
     fn generate(
         &self,
         requests: &[Request],

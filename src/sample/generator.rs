@@ -6,8 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::generate::generate;
-use super::sampler::log_probabilities;
-use super::session::Session;
+use super::weigh::{Weighed, weigh};
 use crate::data::tokenizer::Tokenizer;
 use crate::model::ModelError;
 use crate::model::decoder::Decoder;
@@ -139,6 +138,10 @@ pub trait Generator: Send + Sync {
     fn score(&self, questions: &[Question], monitor: &dyn Monitor, tell: &mut (dyn FnMut(usize) + Send)) -> Vec<Result<Score, AskFault>>;
     /// The tokenizer, where the model's own is at hand.
     fn tokenizer(&self) -> Option<&Tokenizer>;
+    /// The token that a text begins with for this model, where it is known.
+    fn begin(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Where requests come from while others are under way, and where what is generated goes: a server's side of a generator.
@@ -195,6 +198,10 @@ impl Generator for Local<'_> {
     fn tokenizer(&self) -> Option<&Tokenizer> {
         Some(self.tokenizer)
     }
+    fn begin(&self) -> Option<u32> {
+        let config = self.decoder.config();
+        config.bos.or(self.tokenizer.end_of_text(None)).or(config.eos)
+    }
 
     fn generate(
         &self,
@@ -214,12 +221,23 @@ impl Generator for Local<'_> {
     }
 
     fn score(&self, questions: &[Question], monitor: &dyn Monitor, tell: &mut (dyn FnMut(usize) + Send)) -> Vec<Result<Score, AskFault>> {
-        let one = |(index, question): (usize, &Question)| {
-            let found = if monitor.stopped() { Err(AskFault::Stopped) } else { self.likelihood(question) };
-            tell(index);
-            found
-        };
-        questions.iter().enumerate().map(one).collect()
+        let mut out: Vec<Result<Score, AskFault>> = Vec::with_capacity(questions.len());
+        let (mut asked, mut places) = (Vec::new(), Vec::new());
+        for (place, question) in questions.iter().enumerate() {
+            match self.sequence(question) {
+                Ok(sequence) => {
+                    (asked.push(sequence), places.push(place));
+                    out.push(Err(AskFault::Stopped));
+                }
+                Err(fault) => {
+                    out.push(Err(fault));
+                    tell(place);
+                }
+            }
+        }
+        let found = weigh(self.decoder, &asked, &|| monitor.stopped(), &mut |at| tell(places[at]));
+        places.iter().zip(found).for_each(|(place, found)| out[*place] = found);
+        out
     }
 }
 
@@ -251,7 +269,8 @@ impl Local<'_> {
         })
     }
 
-    fn likelihood(&self, question: &Question) -> Result<Score, AskFault> {
+    /// A question as tokens, checked.
+    fn sequence(&self, question: &Question) -> Result<Weighed, AskFault> {
         let (context, continuation) = match question {
             Question::Ids { context, continuation } => (context.clone(), continuation.clone()),
             Question::Text { context, continuation } => self.cut(context, continuation)?,
@@ -259,36 +278,16 @@ impl Local<'_> {
         if context.is_empty() || continuation.is_empty() {
             return Err(AskFault::Refused("the context or the continuation has no tokens".into()));
         }
-        let all = [context.as_slice(), continuation.as_slice()].concat();
+        let ids = [context.as_slice(), continuation.as_slice()].concat();
         let config = self.decoder.config();
         // The last token is asked for and never entered.
-        if all.len() - 1 > config.context {
-            return Err(AskFault::Refused(format!("{} tokens, and the model sees {} at once", all.len() - 1, config.context)));
+        if ids.len() - 1 > config.context {
+            return Err(AskFault::Refused(format!("{} tokens, and the model sees {} at once", ids.len() - 1, config.context)));
         }
-        if let Some(id) = all.iter().find(|id| **id as usize >= config.vocab) {
+        if let Some(id) = ids.iter().find(|id| **id as usize >= config.vocab) {
             return Err(AskFault::Refused(format!("token {id} is beyond the {} that the model knows", config.vocab)));
         }
-        let mut score = Score { ids: continuation, greedy: true, ..Score::default() };
-        let first = context.len();
-        let mut fault = None;
-        let mut note = |place: usize, logits: &[f32]| {
-            if place < first {
-                return;
-            }
-            let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            score.greedy &= logits[all[place] as usize] >= best;
-            match log_probabilities(logits) {
-                Ok(log_p) => score.log_probs.push(log_p[all[place] as usize]),
-                Err(e) => fault = Some(ModelError::from(e)),
-            }
-        };
-        let entered = &all[..all.len() - 1];
-        let session = Session::start(self.decoder, entered, Some(&mut |place, logits| note(place, &logits)))?;
-        note(entered.len(), session.logits());
-        match fault {
-            Some(fault) => Err(fault.into()),
-            None => Ok(score),
-        }
+        Ok(Weighed { ids, first: context.len() })
     }
 
     /// Both texts as tokens. An empty context is the token that begins a text.

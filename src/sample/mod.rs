@@ -9,6 +9,7 @@ pub mod sampler;
 mod session;
 mod stops;
 pub mod stream;
+mod weigh;
 
 pub use session::probabilities_after;
 

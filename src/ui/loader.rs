@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use super::desk::Desk;
+use super::examiner::Examiner;
 use super::shelf::Tokenizers;
 use super::widgets::grouped;
 use super::world::{Away, Ended, Estimate, Load, Loaded, RecipeText, Run};
@@ -68,11 +69,12 @@ pub struct Worker {
     project: PathBuf,
     estimator: Estimator,
     tokenizers: Tokenizers,
+    examiner: Examiner,
 }
 
 impl Worker {
     pub fn new(project: PathBuf) -> Self {
-        Self { project, estimator: Estimator::default(), tokenizers: Tokenizers::default() }
+        Self { project, estimator: Estimator::default(), tokenizers: Tokenizers::default(), examiner: Examiner::default() }
     }
 
     /// Answers a request, in several parts where the first can be shown long before the last.
@@ -121,6 +123,7 @@ impl Worker {
             Load::Append { path, line } => answer(append(&self.project, path, &line)),
             Load::Chats => answer(Loaded::Chats(chats(&self.project))),
             Load::Chat { ticket, path } => answer(Loaded::Chat { ticket, result: read_text(&self.project.join(path), CHAT_BYTES) }),
+            Load::Evals(ask) => answer(Loaded::Evals(self.examiner.answer(&self.project, ask))),
             // The desk's own; see `Loader::ask`.
             Load::Data(_) => {}
         }

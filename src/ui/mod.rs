@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod desk;
+mod examiner;
 mod frame;
 pub mod harness;
 mod help;

@@ -2,6 +2,7 @@
 //! terminal and a test all look the same to a pane. Deliberately not here: files and clocks; both are handed in.
 
 pub mod models;
+pub mod evals;
 mod reduce;
 pub mod run;
 pub mod series;
@@ -54,6 +55,8 @@ pub enum Load {
     Chat { ticket: u64, path: PathBuf },
     /// What the Data pane asks of the desk.
     Data(desk::Ask),
+    /// What the Eval pane asks of evaluations.
+    Evals(evals::Ask),
 }
 
 /// What the loader answers; [`World::loaded`] folds it.
@@ -93,6 +96,7 @@ pub enum Loaded {
         result: Result<String, String>,
     },
     Data(desk::Answer),
+    Evals(evals::Answer),
     /// A request that could not be met, in one line that names the thing and the remedy.
     Failed {
         what: Load,
@@ -156,6 +160,7 @@ pub struct World {
     pub log: Vec<LogLine>,
     /// The data files that are looked at.
     pub data: Desktop,
+    pub evals: evals::Evals,
     /// Grows with every change; a screen that has drawn this revision need not draw it again.
     pub revision: u64,
     tickets_given: Cell<u64>,

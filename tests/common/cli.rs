@@ -33,6 +33,11 @@ pub fn of(output: Output) -> Ran {
 }
 
 impl Ran {
+    /// Ended with this code, whatever it said.
+    pub fn code_is(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        self
+    }
     /// Done, with nothing of an error.
     pub fn good(self) -> Self {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);

@@ -6,6 +6,7 @@ mod bench_decode;
 mod clean;
 mod count;
 mod estimate;
+mod eval;
 mod export;
 mod generate;
 mod inspect;
@@ -44,11 +45,13 @@ pub const JOBS: &[JobKind] = &[
     weigh::JOB,
     #[cfg(feature = "hub")]
     pull::JOB,
+    eval::JOB,
 ];
 
 pub use bench::BenchSpec;
 pub use bench_decode::BenchDecodeSpec;
 pub use clean::problem as clean_problem;
+pub use eval::{ASKS as EVAL_ASKS, problem as eval_problem};
 pub use export::{FORMATS as EXPORT_FORMATS, problem as export_problem};
 pub use inspect::problem as inspect_problem;
 #[cfg(feature = "hub")]
@@ -140,7 +143,7 @@ macro_rules! fault_from {
         }
     )*};
 }
-fault_from!(EngineError, crate::model::ModelError, crate::data::DataError, crate::run::RunError);
+fault_from!(EngineError, crate::model::ModelError, crate::data::DataError, crate::run::RunError, crate::eval::EvalError);
 
 /// Errors of libraries bring backtraces along, and sometimes all that they were given; the beginning of the first line
 /// is for people.

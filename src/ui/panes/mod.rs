@@ -3,6 +3,7 @@
 
 pub mod chat;
 pub mod data;
+pub mod eval;
 pub mod life;
 pub mod log;
 pub mod models;

@@ -78,7 +78,10 @@ impl World {
         let Some(job) = self.jobs.get_mut(&job_id) else { return };
         let Some(name) = job.run.clone() else {
             let expected = job.run_name();
-            job.reports.push(event);
+            // An evaluation says for hours how it stands; its facts hold the newest word.
+            if job.kind != "eval" {
+                job.reports.push(event);
+            }
             if let Some(name) = expected {
                 self.expect_run(job_id, &name);
             }
@@ -174,6 +177,7 @@ impl World {
             Loaded::Data(answer) => self.data.fold(answer),
             Loaded::Chats(files) => self.chats = Some(files),
             Loaded::Chat { ticket, result } => self.chat = Some((ticket, result)),
+            Loaded::Evals(answer) => self.evals.fold(answer),
             Loaded::Wrote(path) => self.say(None, 0, Level::Info, format!("wrote {}", path.display())),
             Loaded::Failed { what, why } => {
                 if let Load::Run(name) = &what

@@ -1,8 +1,8 @@
 //! What the screen knows: one reducer folds events into it, so that a live run, a finished one, a run on another
 //! terminal and a test all look the same to a pane. Deliberately not here: files and clocks; both are handed in.
 
-pub mod models;
 pub mod evals;
+pub mod models;
 mod reduce;
 pub mod run;
 pub mod series;

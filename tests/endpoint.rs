@@ -466,7 +466,11 @@ fn receive(mut reader: BufReader<TcpStream>) -> (u16, String) {
         chunked |= line.to_ascii_lowercase().contains("transfer-encoding: chunked");
     }
     let mut body = Vec::new();
-    while chunked {
+    if !chunked {
+        reader.read_to_end(&mut body).unwrap();
+        return (status, String::from_utf8(body).unwrap());
+    }
+    loop {
         line.clear();
         reader.read_line(&mut line).unwrap();
         let length = usize::from_str_radix(line.trim(), 16).unwrap_or(0);
@@ -478,8 +482,6 @@ fn receive(mut reader: BufReader<TcpStream>) -> (u16, String) {
         reader.read_exact(&mut body[from..]).unwrap();
         reader.read_line(&mut line).unwrap();
     }
-    reader.read_to_end(&mut body).unwrap();
-    (status, String::from_utf8(body).unwrap())
 }
 
 fn post(url: &str, path: &str, body: Value) -> (u16, Value) {

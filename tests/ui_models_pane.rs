@@ -160,7 +160,7 @@ fn the_pane_shows_a_models_parts_and_its_figures_as_they_are_taken() {
     }
     let screen = bench.keys("v");
     assert!(screen.contains("4 tensors · in the model's order · w takes their figures"), "{screen}");
-    assert!(screen.contains("attn.q_proj.weight") && screen.contains("4×4"), "{screen}");
+    assert!(screen.contains("0.self_attn.q_proj") && screen.contains("4×4"), "{screen}");
     let screen = bench.keys("v");
     assert!(screen.contains("\"num_hidden_layers\": 2"), "{screen}");
     let screen = bench.keys("v");

@@ -297,7 +297,8 @@ mod tests {
             ("response_format", json!({"type": "json_object"})),
             ("logit_bias", json!({"a": "b"})),
         ] {
-            assert!(chat(key, value.clone()).contains(key), "{key} {value}: {}", chat(key, value));
+            let why = chat(key, value.clone());
+            assert!(why.contains(key), "{key} {value}: {why}");
         }
         assert!(refused(json!({"messages": []}), true).starts_with("messages"));
         assert!(refused(json!({"messages": [{"role": "robot", "content": ""}]}), true).contains("robot"));

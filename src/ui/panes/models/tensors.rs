@@ -85,7 +85,7 @@ pub fn lines(
     let row = |tensor: &&Tensor| {
         let shape = tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
         let mut spans = vec![
-            Span::styled(pad(&tail(&visible(&tensor.name, false), name), name), theme.text),
+            Span::styled(pad(&narrow(&visible(&tensor.name, false), name), name), theme.text),
             Span::styled(format!(" {:>SHAPE$}", fit(&shape, SHAPE)), theme.dim),
             Span::styled(format!(" {}", pad(&visible(&tensor.kind, false), KIND)), theme.dim),
         ];
@@ -107,13 +107,15 @@ pub fn lines(
     (Line::styled(head, theme.title), shown.iter().skip(from).take(height).map(row).collect())
 }
 
-/// The end of a long name: it is what tells tensors apart.
-fn tail(name: &str, width: usize) -> String {
+/// A long name in its room: what all names have in common goes first, the layer's number stays.
+fn narrow(name: &str, width: usize) -> String {
     if name.width() <= width {
         return name.to_owned();
     }
-    let chars: Vec<char> = name.chars().collect();
-    format!("…{}", chars[chars.len() - width.saturating_sub(1).min(chars.len())..].iter().collect::<String>())
+    let name = name.strip_suffix(".weight").unwrap_or(name);
+    let layer = name.split('.').position(|part| part.parse::<u32>().is_ok());
+    let short = name.split('.').skip(layer.unwrap_or(0)).collect::<Vec<_>>().join(".");
+    fit(&short, width).into_owned()
 }
 
 /// What stands above the table.
@@ -138,9 +140,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_long_name_stays() {
-        assert_eq!(tail("model.layers.0.mlp.up_proj.weight", 12), "…proj.weight");
-        assert_eq!(tail("漢字.weight", 30), "漢字.weight");
-        assert_eq!(tail("abc", 0), "…");
+    fn a_long_name_keeps_the_number_of_its_layer() {
+        assert_eq!(narrow("model.layers.10.mlp.up_proj.weight", 16), "10.mlp.up_proj");
+        assert_eq!(narrow("model.layers.0.post_attention_layernorm.weight", 16), "0.post_attentio…");
+        assert_eq!(narrow("model.embed_tokens.weight", 20), "model.embed_tokens");
+        assert_eq!(narrow("漢字.weight", 30), "漢字.weight");
+        assert_eq!(narrow("abc", 0), "");
     }
 }

@@ -20,6 +20,7 @@ pub const PANES: &[Make] = &[
     || Box::new(data::Data::default()),
     || Box::new(tokens::Tokens::new()),
     || Box::new(train::Train::default()),
+    || Box::new(eval::Eval::default()),
     || Box::new(chat::Chat::new()),
     || Box::new(models::Models::default()),
     || Box::new(log::Log::default()),

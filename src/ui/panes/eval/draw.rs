@@ -441,7 +441,8 @@ fn foot(pane: &Eval, frame: &mut Frame, place: Rect, opened: &crate::ui::world::
     let hands = by_hand.iter().map(|(_, h)| h).sum::<f64>();
     if hands > 0.0 {
         let with = by_hand.iter().map(|(s, _)| s).sum::<f64>() / by_hand.len() as f64;
-        parts.push(format!("✎ {hands:.0} by hand: {} with them", number(with)));
+        // Before the rest, which may be cut off.
+        parts.insert(0, format!("✎ {hands:.0} by hand: {} with them", number(with)));
     }
     let text = format!(" {}", parts.join(" · "));
     frame.render_widget(Span::styled(widgets::fit(&text, usize::from(place.width)).into_owned(), theme.dim), place);

@@ -87,7 +87,7 @@ pub fn draw(frame: &mut Frame, area: Rect, view: &View, cx: &Context) {
     }
     frame.render_widget(block, places.map);
     for (station, place) in Station::ALL.into_iter().zip(&places.stations) {
-        let card = station.card(view.run);
+        let card = station.card(view.run, cx.world);
         let chosen = station == view.station;
         if place.height > 1 {
             draw_card(frame, *place, station, &card, chosen, !view.in_experiments, theme);

@@ -14,7 +14,8 @@ use ratatui::layout::{Position, Rect};
 use crate::ui::keymap::{Action, Binding};
 use crate::ui::pane::{Context, Effect, Hint, Pane, Show};
 use crate::ui::widgets;
-use crate::ui::world::{Run, World};
+use crate::ui::world::evals::Ask;
+use crate::ui::world::{Load, Run, World};
 use experiments::EXPERIMENTS;
 use stations::{Station, View};
 
@@ -59,6 +60,8 @@ pub struct Life {
     model: Option<String>,
     /// The run whose recipe was asked for.
     asked: Option<String>,
+    /// Whether evaluations were looked for.
+    asked_evals: bool,
 }
 
 impl Life {
@@ -88,6 +91,7 @@ impl Life {
                 None => vec![Effect::Go("data")],
             },
             (Station::Tokenizer, Some(_)) => vec![Effect::Open("train", Show::New)],
+            (Station::Evaluate, Some(run)) => vec![Effect::Open("eval", Show::Named(run.name.clone()))],
             (Station::Chat, Some(run)) => vec![Effect::Open("chat", Show::Named(run.name.clone()))],
             (_, Some(run)) => vec![Effect::Open("train", Show::Named(run.name.clone()))],
             (Station::Chat | Station::Evaluate, None) => {
@@ -133,6 +137,7 @@ impl Pane for Life {
             (false, true, _) => "train the sample",
             (false, false, Station::Data) => "rows",
             (false, false, Station::Tokenizer) => "recipe",
+            (false, false, Station::Evaluate) => "scores",
             (false, false, Station::Chat) => "talk",
             (false, false, _) => "watch",
         };
@@ -214,6 +219,9 @@ impl Pane for Life {
         if run.recipe.is_empty() && there && self.asked.as_ref() != Some(&run.name) {
             self.asked = Some(run.name.clone());
             return vec![Effect::OpenRun(run.name.clone())];
+        }
+        if cx.world.evals.listed.is_none() && !std::mem::replace(&mut self.asked_evals, true) {
+            return vec![Effect::Load(Load::Evals(Ask::List))];
         }
         Vec::new()
     }

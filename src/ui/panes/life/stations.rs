@@ -82,20 +82,20 @@ impl Station {
             (Self::Tokenizer, Some(_)) => "choose another tokenizer: opens a recipe".into(),
             (Self::Data | Self::Tokenizer | Self::Pretrain, None) => "train the sample; about a minute".into(),
             (Self::Pretrain, Some(_)) => format!("watch {name} in Train"),
-            (Self::Evaluate, Some(_)) => format!("see the curve of {name}"),
+            (Self::Evaluate, Some(_)) => format!("the scores of {name} in Eval"),
             (Self::Chat, Some(run)) if run.is_live() => format!("talk to {name} while it learns"),
             (Self::Chat, Some(_)) => format!("talk to {name}"),
             (Self::Evaluate | Self::Chat, None) => "needs a model first".into(),
         }
     }
 
-    pub fn card(self, run: Option<&Run>) -> Card {
+    pub fn card(self, run: Option<&Run>, world: &World) -> Card {
         let recipe = recipe(run);
         match self {
             Self::Data => data(run, recipe.as_ref()),
             Self::Tokenizer => tokenizer(run, recipe.as_ref()),
             Self::Pretrain => pretrain(run, recipe.as_ref()),
-            Self::Evaluate => evaluate(run),
+            Self::Evaluate => evaluate(run, world),
             Self::Chat => chat(run),
         }
     }
@@ -197,7 +197,15 @@ fn pretrain(run: Option<&Run>, recipe: Option<&Recipe>) -> Card {
     Card { standing, what: format!("{}{how}", visible(&run.name, false)), figure: visible(&figure, false).into_owned(), progress }
 }
 
-fn evaluate(run: Option<&Run>) -> Card {
+fn evaluate(run: Option<&Run>, world: &World) -> Card {
+    let tasks = run.and_then(|r| world.evals.newest_of(&r.name)).map(|(_, report)| &report.tasks);
+    if let Some((task, score)) = tasks.and_then(|t| t.iter().find_map(|t| Some((t, t.score?)))) {
+        let half = task.interval.as_ref().map(|i| format!(" ±{:.2}", i.half_width())).unwrap_or_default();
+        let what = format!("{} {score:.2}{half}", visible(&task.name, false));
+        let many = tasks.map_or(1, Vec::len);
+        let figure = if many > 1 { format!("and {} more tasks", many - 1) } else { format!("{} items", task.n) };
+        return Card { standing: Standing::Done, what, figure, progress: None };
+    }
     let best = run.and_then(|r| r.best);
     let what = best.map(|(_, loss)| format!("loss {loss:.3}"));
     let figure = best.map(|_| "on held-out text".to_string());

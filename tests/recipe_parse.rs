@@ -76,7 +76,7 @@ fn mistakes_name_file_line_key_and_remedy() {
     );
     assert_eq!(
         error("[model]\nfamily = \"lama\"\n"),
-        "r.toml:2: model.family: \"lama\" is not known; nearest valid: \"llama\"; it must be one of llama, qwen3, gpt2"
+        "r.toml:2: model.family: \"lama\" is not known; nearest valid: \"llama\"; it must be one of llama, qwen3, gpt2, mistral, mixtral, qwen2, qwen3_moe, gemma, gemma2, gemma3_text, phi, phi3, gpt_neox, olmo2, smollm3, stablelm, starcoder2"
     );
     assert!(error("[optim]\nbetas = [0.9]\n").contains("r.toml:2: optim.betas: [0.9] is a list; it must be 2 numbers from 0 to 0.999999"));
     assert_eq!(error("optim = 3\n"), "r.toml:1: optim: is a section; write [optim] and its keys below");

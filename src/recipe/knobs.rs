@@ -91,11 +91,23 @@ const fn other(name: &'static str, range: Range, default: &'static str, help: &'
     Knob { name, help, range, default }
 }
 
+/// Families of models, of which the first three are also made anew.
+#[rustfmt::skip]
+const FAMILIES: &[&str] = &[
+    "llama", "qwen3", "gpt2", "mistral", "mixtral", "qwen2", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi", "phi3",
+    "gpt_neox", "olmo2", "smollm3", "stablelm", "starcoder2",
+];
+
 /// Every key of a recipe except an objective's own, section by section.
 pub const KNOBS: &[Knob] = &[
     int("seed", 0, i64::MAX, "1337", "Where all randomness comes from: the same seed on the same machine gives the same run."),
     other("model.init", Range::Path, "", "A run, a checkpoint or a model directory to go on from; the shape is then that model's."),
-    other("model.family", Range::Choice(&["llama", "qwen3", "gpt2"]), "\"llama\"", "The architecture, by the family that introduced it."),
+    other(
+        "model.family",
+        Range::Choice(FAMILIES),
+        "\"llama\"",
+        "The architecture, by the family that introduced it: llama, qwen3 or gpt2 for a new model; with model.init that model's.",
+    ),
     int("model.layers", 1, 512, "4", "How many blocks of attention and feed-forward stand one above the other."),
     int("model.heads", 1, 1024, "4", "Attention heads of a block; must divide the width unless head_dim is given."),
     int("model.kv_heads", 1, 1024, "", "Heads of keys and values, shared by groups of heads; must divide heads. Absent: as many as heads."),

@@ -199,5 +199,9 @@ mod tests {
             assert_eq!(Family::from_name(entry.name), Some(entry.family));
         }
         assert_eq!(Family::from_name("mamba"), None);
+        // Recipes name the same.
+        let knob = crate::recipe::KNOBS.iter().find(|knob| knob.name == "model.family").unwrap();
+        let crate::recipe::Range::Choice(names) = knob.range else { panic!("a family is no choice") };
+        assert_eq!(names, ENTRIES.iter().map(|entry| entry.name).collect::<Vec<_>>());
     }
 }

@@ -62,7 +62,7 @@ const KNOWN: &[Known] = &[
 pub fn recognise(rows: &[Row], name: &str) -> Option<Task> {
     let first = rows.first()?;
     if first.value.is_string() {
-        return Some(Task { name: name.into(), ..text("row") });
+        return Some(Task { name: name.into(), ..text("{{row}}") });
     }
     let fits = |k: &&Known| rows.iter().all(|r| k.fields.iter().all(|f| r.value.get(f).is_some()) && (k.fits)(&r.value));
     let found = KNOWN.iter().find(fits)?;

@@ -414,6 +414,7 @@ fn item(task: &Task, row: &Row, templates: &Templates) -> Result<Item, String> {
         template => Some(templates.text(template, value)?),
     };
     let id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("{}:{}", row.file, row.number + 1));
+    [&task.prompt, &task.target].into_iter().try_for_each(|template| named(template, value))?;
     let (prompt, messages) = question(task, value, templates)?;
     let choices = task.choices.of(templates, value)?;
     let contexts = task.contexts.of(templates, value)?;
@@ -440,6 +441,15 @@ fn item(task: &Task, row: &Row, templates: &Templates) -> Result<Item, String> {
         map.remove(&task.given);
     }
     Ok(Item { id, place: row.place.clone(), prompt, messages, choices, contexts, right, targets, given, cluster, tags, row: kept })
+}
+
+/// A word alone is a field's name; one that the row does not have would otherwise be asked or expected as it stands.
+fn named(template: &str, row: &Value) -> Result<(), String> {
+    let word = template.starts_with(|c: char| c.is_ascii_alphabetic()) && template.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if word && field(row, template).is_none() {
+        return Err(format!("the row has no field “{}”", shown(template)));
+    }
+    Ok(())
 }
 
 /// The question as text, and as a conversation where the field holds one.

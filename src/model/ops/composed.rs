@@ -131,9 +131,11 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     ((w * 0.5)? * (inner.tanh()? + 1.0)?)?.to_dtype(x.dtype())
 }
 
-/// GELU by the error function.
+/// GELU by the error function. Written out for the same reason.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
-    wide(x)?.gelu_erf()?.to_dtype(x.dtype())
+    let w = &wide(x)?;
+    let inner = (w * std::f64::consts::FRAC_1_SQRT_2)?.erf()?;
+    ((w * 0.5)? * (inner + 1.0)?)?.to_dtype(x.dtype())
 }
 
 /// Rows of `table` (rows, width) by ids (batch, time).

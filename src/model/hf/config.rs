@@ -161,6 +161,8 @@ pub fn write(c: &Config, dtype: DType) -> Value {
         "num_hidden_layers": c.layers, "num_attention_heads": c.heads, "num_key_value_heads": c.kv_heads,
         "hidden_act": activation, "rms_norm_eps": c.norm_eps, "initializer_range": c.init_std,
         "attention_dropout": 0.0, "tie_word_embeddings": c.tied, "use_cache": true,
+        // Some families have a padding of their own where none is said, beyond a small vocabulary.
+        "pad_token_id": Value::Null,
         "bos_token_id": c.bos, "eos_token_id": c.eos, "dtype": dtype, "torch_dtype": dtype,
     });
     let Value::Object(mut map) = value else { return value };

@@ -238,6 +238,10 @@ fn training_steps_go_the_same_way() {
             if rule == (Rule::Sgd { momentum: 0.9 }) {
                 continue;
             }
+            // A debug build makes the CPU's products in bf16 with calls for instructions: the wide shape would take minutes.
+            if cfg!(debug_assertions) && tested().is_cpu() && config.width > 200 {
+                continue;
+            }
             let (half, _) = trained(&decoder(&config, &tested(), true, false), rule);
             assert!(furthest(&half) > 0.0 && furthest(&half) < 1e-2, "{name}, {rule:?}, bf16: {half:?} for {expected:?}");
         }

@@ -60,7 +60,8 @@ fn dump(value: &Value, style: &Style, depth: usize, out: &mut String) -> Result<
             Err(_) => out.push_str(&value.to_string()),
         },
         ValueKind::String => quote(value.as_str().unwrap_or_default(), style.ascii, out),
-        ValueKind::Seq => {
+        // The sum of two lists is a list, which knows its length, where a generator does not.
+        kind if kind == ValueKind::Seq || (kind == ValueKind::Iterable && value.len().is_some()) => {
             list(value.try_iter()?, style, depth, ['[', ']'], out, |item, style, depth, out| dump(&item, style, depth, out))?;
         }
         ValueKind::Map => {

@@ -61,14 +61,10 @@ impl Run<'_> {
             tell,
             fault: None,
         };
-        for at in 0..items.len() {
+        for (at, item) in items.iter().enumerate() {
             if let Some(found) = self.earlier.get(&state.keys[at]) {
-                let found = ItemResult {
-                    task: self.prepared.task.name.clone(),
-                    id: items[at].id.clone(),
-                    place: items[at].place.clone(),
-                    ..found.clone()
-                };
+                let found =
+                    ItemResult { task: self.prepared.task.name.clone(), id: item.id.clone(), place: item.place.clone(), ..found.clone() };
                 state.cached += 1;
                 state.put(at, found);
             }

@@ -226,7 +226,8 @@ impl Generator for Local<'_> {
         for (place, question) in questions.iter().enumerate() {
             match self.sequence(question) {
                 Ok(sequence) => {
-                    (asked.push(sequence), places.push(place));
+                    asked.push(sequence);
+                    places.push(place);
                     out.push(Err(AskFault::Stopped));
                 }
                 Err(fault) => {

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn models_are_ranked_only_as_far_as_they_differ() {
         let scores = [0.5, 0.9, 0.7, 0.6];
-        let differs = |a: usize, b: usize| (scores[a] - scores[b] as f64).abs() > 0.15;
+        let differs = |a: usize, b: usize| f64::abs(scores[a] - scores[b]) > 0.15;
         let found = groups(&scores, &differs);
         let ranks: Vec<_> = found.iter().map(|r| (r.best, r.worst, r.letters.as_str())).collect();
         assert_eq!(ranks, [(3, 4, "c"), (1, 1, "a"), (2, 3, "b"), (2, 4, "bc")]);

@@ -247,10 +247,10 @@ fn facts(report: &TaskReport, column: &Column, pane: &Eval, cx: &Context, out: &
     } else if pane.base.as_deref() == Some(&column.name) {
         out.push(("the others are compared with this one".into(), theme.dim));
     }
-    if let Some((found, other)) = before(cx, &column.name, &report.name).zip(compared.and_then(|c| c.before.get(&column.name))) {
-        if compared.and_then(|c| c.base.as_deref()) != Some(other.a.as_str()) {
-            out.push((sentence(&format!("against {}, the same model before", other.a), found), verdict_style(found, theme)));
-        }
+    if let Some((found, other)) = before(cx, &column.name, &report.name).zip(compared.and_then(|c| c.before.get(&column.name)))
+        && compared.and_then(|c| c.base.as_deref()) != Some(other.a.as_str())
+    {
+        out.push((sentence(&format!("against {}, the same model before", other.a), found), verdict_style(found, theme)));
     }
     if let Some(ranked) = compared.and_then(|c| c.ranks.get(&report.name)?.get(&column.name)) {
         let rank =

@@ -356,3 +356,103 @@ pub struct EvalSpec {
     pub fresh: bool,
     pub device: Option<String>,
 }
+
+/// `draw`: lets models answer prompts, for people to rank. With models of servers alone the job is `draw-remote`, which does
+/// not wait for the device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DrawSpec {
+    /// The set that gets the items.
+    pub set: String,
+    /// Data files (and directories, globs, `sample:NAME`) that prompts are taken from.
+    pub files: Vec<String>,
+    /// Prompts that somebody typed.
+    pub prompts: Vec<Vec<Message>>,
+    /// Models by name; they take turns.
+    pub models: Vec<String>,
+    /// Responses to each prompt.
+    pub responses: usize,
+    /// Prompts of the files at most.
+    pub limit: usize,
+    /// They take turns too; their seeds are set anew for each response.
+    pub samplers: Vec<Sampler>,
+    pub max_tokens: usize,
+    /// Continue the prompt's text instead of answering it as a chat; as the model knows where none is given.
+    pub raw: Option<bool>,
+    pub seed: u64,
+    pub device: Option<String>,
+}
+
+impl Default for DrawSpec {
+    fn default() -> Self {
+        Self {
+            set: String::new(),
+            files: Vec::new(),
+            prompts: Vec::new(),
+            models: Vec::new(),
+            responses: 4,
+            limit: 100,
+            samplers: Vec::new(),
+            max_tokens: 256,
+            raw: None,
+            seed: 0,
+            device: None,
+        }
+    }
+}
+
+impl DrawSpec {
+    /// What is wrong with it; none where it can be done.
+    pub fn problem(&self) -> Option<String> {
+        if self.models.is_empty() {
+            return Some("no model is named; name a run, a directory or openai:URL#MODEL".into());
+        }
+        if self.files.is_empty() && self.prompts.is_empty() {
+            return Some("there is nothing to answer; name files of prompts, or type one".into());
+        }
+        if !(2..=9).contains(&self.responses) {
+            return Some(format!("{} responses cannot be ranked; draw 2 to 9 of each prompt", self.responses));
+        }
+        if self.max_tokens == 0 || self.limit == 0 {
+            return Some("0 tokens or prompts would draw nothing; take 1 or more".into());
+        }
+        None
+    }
+
+    /// The kind of job.
+    pub fn kind(&self) -> &'static str {
+        if self.models.iter().all(|m| remote(m)) { "draw-remote" } else { "draw" }
+    }
+}
+
+/// `judge`: lets a model rank the items of a set, in both orders. With a model of a server the job is `judge-remote`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JudgeSpec {
+    pub set: String,
+    pub model: String,
+    /// The annotator that its labels are kept under.
+    pub name: String,
+    /// Items at most.
+    pub limit: usize,
+    pub max_tokens: usize,
+    pub device: Option<String>,
+}
+
+impl Default for JudgeSpec {
+    fn default() -> Self {
+        Self { set: String::new(), model: String::new(), name: String::new(), limit: 1_000_000, max_tokens: 512, device: None }
+    }
+}
+
+impl JudgeSpec {
+    /// The kind of job.
+    pub fn kind(&self) -> &'static str {
+        if remote(&self.model) { "judge-remote" } else { "judge" }
+    }
+}
+
+/// Whether a model of this name is asked over the network.
+fn remote(model: &str) -> bool {
+    model.starts_with("openai:")
+}

@@ -16,6 +16,7 @@ pub mod formats;
 pub mod fresh;
 pub mod handover;
 pub mod inspect;
+pub mod labels;
 pub mod loaders;
 pub mod mask;
 pub mod patterns;

@@ -104,6 +104,13 @@ pub enum Command {
     Serve(Serve),
     /// Run tasks on a model, and compare what came of it.
     Eval(Eval),
+    /// Rank responses: the pane alone, for a labeler.
+    Rank(super::rank::Args),
+    /// Draw candidates to rank, take labels in and give them out, and say how good they are.
+    Labels {
+        #[command(subcommand)]
+        what: super::labels::What,
+    },
     /// List the project's runs.
     Runs {
         /// Print one JSON array.

@@ -15,9 +15,11 @@ mod export;
 mod follow;
 mod generate;
 mod inspect;
+mod labels;
 mod out;
 #[cfg(feature = "hub")]
 mod pull;
+mod rank;
 mod runs;
 mod sample;
 mod serve;
@@ -143,6 +145,8 @@ fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
         Some(Command::Pull(a)) => pull::run(&place, a),
         Some(Command::Serve(a)) => serve::run(&place, a),
         Some(Command::Eval(a)) => eval::run(&place, a),
+        Some(Command::Rank(a)) => rank::run(&place, screen, a),
+        Some(Command::Labels { what }) => labels::run(&place, what),
         Some(Command::Runs { json }) => runs::list(project, *json),
         Some(Command::Show(a)) => show::run(&place, a),
         Some(Command::Doctor { json }) => doctor::run(project, *json),
@@ -161,13 +165,14 @@ fn dispatch(args: Args, panics: PanicNotes) -> Result<(), Failure> {
 fn screen(args: &Args) -> Result<Screen, Failure> {
     let screen = match &args.command {
         Some(Command::Attach(attach)) => args.screen.with(&attach.screen),
+        Some(Command::Rank(rank)) => args.screen.with(&rank.screen),
         _ => args.screen.clone(),
     };
     if let Some(name) = &screen.theme {
         crate::ui::check_theme(name).map_err(|why| Failure::Usage(format!("--theme {why}")))?;
     }
     match (&args.command, args.screen.given()) {
-        (None | Some(Command::Attach(_)), _) | (_, None) => Ok(screen),
+        (None | Some(Command::Attach(_) | Command::Rank(_)), _) | (_, None) => Ok(screen),
         (_, Some(flag)) => {
             Err(Failure::Usage(format!("{flag} is for the workbench, and this subcommand does not open it; leave {flag} out")))
         }
@@ -242,14 +247,14 @@ fn workbench(place: &Place, screen: Screen, run: Option<String>) -> Result<(), F
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
             "the workbench needs a terminal on standard input and output; without one use a subcommand: train, generate, \
-             tokenizer, data, eval, runs, show, attach, stop, sample, doctor, bench (weightroom --help explains them)"
+             tokenizer, data, labels, eval, runs, show, attach, stop, sample, doctor, bench (weightroom --help explains them)"
                 .into(),
         ));
     }
     let panics = place.panics.clone();
     let handle = link::open(&place.project, move || Settings { panics: panics.clone(), ..Settings::default() })?;
     let Screen { ascii, readonly, theme } = screen;
-    let options = crate::ui::Options { ascii, readonly, theme, mouse: None, run };
+    let options = crate::ui::Options { ascii, readonly, theme, run, ..Default::default() };
     crate::ui::run(&place.project, handle, options).map_err(|e| Failure::Failed(format!("{e:#}")))
 }
 

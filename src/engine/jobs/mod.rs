@@ -5,6 +5,7 @@ mod bench;
 mod bench_decode;
 mod clean;
 mod count;
+mod draw;
 mod estimate;
 mod eval;
 mod export;
@@ -12,6 +13,7 @@ mod generate;
 mod inspect;
 #[cfg(feature = "hub")]
 mod pull;
+mod judge;
 mod score;
 mod serve;
 mod tokenizer;
@@ -46,6 +48,10 @@ pub const JOBS: &[JobKind] = &[
     #[cfg(feature = "hub")]
     pull::JOB,
     eval::JOB,
+    draw::JOB,
+    draw::REMOTE,
+    judge::JOB,
+    judge::REMOTE,
 ];
 
 pub use bench::BenchSpec;

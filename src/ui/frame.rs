@@ -42,7 +42,7 @@ impl Shell {
         self.body = Rect { y: area.y + 1, height: area.height - 1 - footer, ..area };
         let foot = Rect { y: area.bottom() - footer, height: footer, ..area };
         self.draw_header(frame, header, folded);
-        let cx = Context { world: &self.world, theme: &self.theme, now_ms };
+        let cx = Context { world: &self.world, theme: &self.theme, now_ms, read: None };
         self.panes[self.current].draw(frame, self.body, &cx);
         self.draw_footer(frame, foot);
         self.draw_overlay(frame, area);

@@ -44,6 +44,12 @@ impl Harness {
         harness
     }
 
+    /// Time passes, for the screen's clock and for the terminal's.
+    pub fn wait(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.read += Duration::from_millis(ms);
+    }
+
     pub fn resize(&mut self, width: u16, height: u16) {
         self.terminal.backend_mut().resize(width, height);
     }

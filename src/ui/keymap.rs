@@ -27,6 +27,7 @@ pub const GLOBAL: &[Binding] = &[
     bind("go.data", "g d|ctrl-g d", "data", "Go to Data: the rows that a model learns from, and what is wrong with them."),
     bind("go.tokens", "g k|ctrl-g k", "tokens", "Go to Tokens: how tokenizers cut a text."),
     bind("go.train", "g t|ctrl-g t", "train", "Go to Train: runs, curves and samples."),
+    bind("go.rank", "g r|ctrl-g r", "rank", "Go to Rank: put responses in order, for models to learn what people like."),
     bind("go.eval", "g e|ctrl-g e", "eval", "Go to Eval: tasks and models, scores with intervals, what flipped."),
     bind("go.chat", "g c|ctrl-g c", "chat", "Go to Chat: talk to a model."),
     bind("go.models", "g m|ctrl-g m", "models", "Go to Models: what there is to talk to and train on, what is in it, and pulling more."),

@@ -162,6 +162,7 @@ impl Shell {
 pub(super) fn changes(effect: &Effect) -> bool {
     match effect {
         Effect::Confirm { then, .. } => changes(then),
+        Effect::Load(Load::Labels(ask)) => ask.changes(),
         other => matches!(
             other,
             Effect::Start { .. } | Effect::Signal(..) | Effect::Move(..) | Effect::Load(Load::Write { .. } | Load::Append { .. })

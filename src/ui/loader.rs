@@ -9,6 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 use super::desk::Desk;
 use super::examiner::Examiner;
 use super::shelf::Tokenizers;
+use super::sitting;
 use super::widgets::grouped;
 use super::world::{Away, Ended, Estimate, Load, Loaded, RecipeText, Run};
 use crate::data::sample;
@@ -32,6 +33,7 @@ const WORDS: usize = 5_000;
 pub struct Loader {
     requests: Sender<Load>,
     desk: Desk,
+    sitting: sitting::Desk,
 }
 
 impl Loader {
@@ -40,6 +42,8 @@ impl Loader {
         let (requests, asked) = channel::<Load>();
         let told = answer.clone();
         let desk = Desk::spawn(project.clone(), move |data| told(Loaded::Data(data)))?;
+        let told = answer.clone();
+        let sitting = sitting::Desk::spawn(project.clone(), move |labels| told(Loaded::Labels(labels)))?;
         std::thread::Builder::new().name("loader".into()).spawn(move || {
             let mut worker = Worker::new(project);
             while let Ok(load) = asked.recv() {
@@ -50,7 +54,7 @@ impl Loader {
                 }
             }
         })?;
-        Ok(Self { requests, desk })
+        Ok(Self { requests, desk, sitting })
     }
 
     /// Never waits.
@@ -58,6 +62,10 @@ impl Loader {
         // Data files have a thread of their own: a look through a large one is long.
         if let Load::Data(ask) = load {
             return self.desk.ask(ask);
+        }
+        // So have labels: a decision is kept before anything else is read.
+        if let Load::Labels(ask) = load {
+            return self.sitting.ask(ask);
         }
         // The thread is gone only after the screen stopped listening, and then nobody misses the answer.
         let _ = self.requests.send(load);
@@ -124,8 +132,8 @@ impl Worker {
             Load::Chats => answer(Loaded::Chats(chats(&self.project))),
             Load::Chat { ticket, path } => answer(Loaded::Chat { ticket, result: read_text(&self.project.join(path), CHAT_BYTES) }),
             Load::Evals(ask) => answer(Loaded::Evals(self.examiner.answer(&self.project, ask))),
-            // The desk's own; see `Loader::ask`.
-            Load::Data(_) => {}
+            // Of threads of their own; see `Loader::ask`.
+            Load::Data(_) | Load::Labels(_) => {}
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod panes;
 mod pulse;
 mod shelf;
 pub mod shell;
+pub mod sitting;
 pub mod terminal;
 pub mod theme;
 pub mod widgets;
@@ -61,6 +62,16 @@ pub struct Options {
     pub mouse: Option<bool>,
     /// A run to open at once.
     pub run: Option<String>,
+    /// The Rank pane alone, on a set.
+    pub rank: Option<panes::rank::Opening>,
+}
+
+impl Options {
+    /// For the Rank pane alone: a set, who ranks it (none asks), decisions that are wanted, and whether it is to settle what
+    /// people disagree about.
+    pub fn ranking(self, set: String, annotator: Option<String>, goal: Option<usize>, adjudicates: bool) -> Self {
+        Self { rank: Some(panes::rank::Opening { set, annotator, goal, adjudicates }), ..self }
+    }
 }
 
 /// All that the screen's thread ever waits for.
@@ -101,7 +112,10 @@ pub fn check_theme(name: &str) -> Result<(), String> {
 /// The same over two ends of an engine's channels.
 pub fn run_over(project: &Path, commands: Sender<Command>, events: Receiver<Up>, options: Options) -> color_eyre::Result<()> {
     let (sender, messages) = channel();
-    let panes = panes::all();
+    let panes = match &options.rank {
+        Some(opening) => vec![Box::new(panes::rank::Rank::new(Some(opening.clone()))) as Box<dyn pane::Pane>],
+        None => panes::all(),
+    };
     let known: Vec<keymap::Binding> = panes.iter().flat_map(|p| p.all_bindings()).chain(keymap::GLOBAL.iter().copied()).collect();
     let directory = config::directory();
     let config = Config::load(directory.as_deref(), &known);

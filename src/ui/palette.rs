@@ -7,7 +7,8 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
-use super::keymap::{Action, Keymap};
+use super::keymap::{Action, Binding, GLOBAL, Keymap};
+use super::shell::Shell;
 use super::theme::Theme;
 use super::widgets::{self, field::Field};
 
@@ -167,4 +168,31 @@ pub fn of_bindings(
         .iter()
         .map(|b| Entry { name: name(b.label), help: b.help.into(), keys: keymap.show(b.action, ascii), choice: choice(b.action) })
         .collect()
+}
+impl Shell {
+    /// Everything that the palette offers: this pane's actions first.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let mut order: Vec<usize> = (0..self.panes.len()).collect();
+        order.sort_by_key(|i| *i != self.current);
+        let mut entries = Vec::new();
+        let ascii = self.theme.ascii;
+        for index in order {
+            let pane = &self.panes[index];
+            entries.extend(of_bindings(pane.title(), pane.bindings(), &self.keymap, ascii, |a| Choice::Pane(index, a)));
+        }
+        let global: Vec<Binding> = GLOBAL.iter().filter(|b| !matches!(b.action, "app.back" | "app.palette")).copied().collect();
+        entries.extend(of_bindings("", &global, &self.keymap, ascii, Choice::Global));
+        for theme in &self.themes {
+            let name = format!("theme {}", theme.name);
+            let help = "Change the colours; shown while you choose.".to_string();
+            entries.push(Entry { name, help, keys: String::new(), choice: Choice::Theme(theme.name.clone()) });
+        }
+        let (name, help) = if self.mouse {
+            ("mouse off", "Give clicks and selection back to the terminal.")
+        } else {
+            ("mouse on", "Click tabs and scroll with the wheel.")
+        };
+        entries.push(Entry { name: name.into(), help: help.into(), keys: String::new(), choice: Choice::Mouse(!self.mouse) });
+        entries
+    }
 }

@@ -1,5 +1,7 @@
 //! What a pane is. A pane holds view state only; `draw` and `key` do no I/O.
 
+use std::time::Instant;
+
 use crossterm::event::{KeyEvent, MouseEvent};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -63,6 +65,8 @@ pub struct Context<'a> {
     pub theme: &'a Theme,
     /// Milliseconds since the Unix epoch, of this frame.
     pub now_ms: u64,
+    /// When the event that is handled was read from the terminal; none while nothing is.
+    pub read: Option<Instant>,
 }
 
 /// One screenful of the workbench with keys of its own.
@@ -126,4 +130,17 @@ pub trait Pane {
         Vec::new()
     }
     fn draw(&self, frame: &mut Frame, area: Rect, cx: &Context);
+    /// A frame that was begun then is on its way to the terminal.
+    fn sent(&mut self, begun: Instant) {
+        let _ = begun;
+    }
+    /// All frames that were begun until `until` are on the terminal since `at`.
+    fn drawn(&mut self, until: Instant, at: Instant) {
+        let _ = (until, at);
+    }
+    /// Whether something is on its way to the terminal that keys must not answer before it was seen: until that is known,
+    /// keys wait.
+    fn awaits_drawing(&self) -> bool {
+        false
+    }
 }

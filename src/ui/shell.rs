@@ -11,7 +11,7 @@ use ratatui::layout::Rect;
 use super::config::{Config, Notify};
 use super::help::Help;
 use super::keymap::{Action, Binding, Chord, GLOBAL, Keymap, Resolved};
-use super::palette::{self, Choice, Entry, Outcome, Palette};
+use super::palette::{Choice, Outcome, Palette};
 use super::pane::{Context, Effect, Pane};
 use super::theme::Theme;
 use super::world::{Ended, Job, Load, Loaded, World};
@@ -95,6 +95,8 @@ pub struct Shell {
     pub(super) next: Vec<(Chord, Binding)>,
     pub(super) toast: Option<(String, u64)>,
     interrupted_at: Option<u64>,
+    /// When the last event was read from the terminal.
+    read: Option<Instant>,
     /// What another screen did last, and when.
     pub(super) told: Option<(String, u64)>,
     pub(super) leaving: bool,
@@ -108,7 +110,7 @@ pub struct Shell {
     /// When the list of runs was read last because another process is at work on one, or seemed to be.
     looked_ms: u64,
     focused: bool,
-    mouse: bool,
+    pub(super) mouse: bool,
     ascii: bool,
     pub(super) readonly: bool,
     notify: Notify,
@@ -135,6 +137,7 @@ impl Shell {
             next: Vec::new(),
             toast: None,
             interrupted_at: None,
+            read: None,
             told: None,
             leaving: false,
             ended: BTreeSet::new(),
@@ -206,7 +209,9 @@ impl Shell {
     /// An answer of the loader.
     pub fn loaded(&mut self, answer: Loaded, now_ms: u64) {
         match &answer {
-            Loaded::Failed { why, .. } | Loaded::Data(super::desk::Answer::Failed(why)) => self.say(why.clone(), now_ms),
+            Loaded::Failed { why, .. }
+            | Loaded::Data(super::desk::Answer::Failed(why))
+            | Loaded::Labels(super::world::labels::Answer::Failed(why)) => self.say(why.clone(), now_ms),
             Loaded::Away(away) => self.came_back(away, now_ms),
             Loaded::Wrote(path) => self.say(format!("wrote {}", path.display()), now_ms),
             _ => {}
@@ -226,11 +231,16 @@ impl Shell {
         if let Some(Overlay::Question(question)) = &mut self.overlay {
             question.sent.get_or_insert(begun);
         }
+        self.panes[self.current].sent(begun);
     }
 
     /// Whether a question is on its way to the terminal and it is not known yet when it got there.
     pub fn awaits_drawing(&self) -> bool {
-        matches!(&self.overlay, Some(Overlay::Question(q)) if q.sent.is_some() && q.drawn.is_none())
+        match &self.overlay {
+            Some(Overlay::Question(q)) => q.sent.is_some() && q.drawn.is_none(),
+            Some(_) => false,
+            None => self.panes[self.current].awaits_drawing(),
+        }
     }
 
     /// What was on its way until `until` is on the terminal since `at`: a question in it may be answered from then on.
@@ -240,11 +250,12 @@ impl Shell {
         {
             question.drawn.get_or_insert(at);
         }
+        self.panes[self.current].drawn(until, at);
     }
 
     /// When to draw again although nothing comes in.
     pub fn wakes(&self, now_ms: u64) -> Option<u64> {
-        let cx = Context { world: &self.world, theme: &self.theme, now_ms };
+        let cx = Context { world: &self.world, theme: &self.theme, now_ms, read: None };
         let toast = self.toast.as_ref().map(|(_, until)| *until);
         let told = self.telling.map(|(_, until)| until);
         let look = self.another_works().then_some(self.looked_ms + LOOK_MS);
@@ -278,6 +289,7 @@ impl Shell {
 
     /// An event of the terminal, and when it was read.
     pub fn input(&mut self, event: Event, read: Instant, now_ms: u64) {
+        self.read = Some(read);
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => self.key(key, read, now_ms),
             Event::Paste(text) => self.paste(&text, now_ms),
@@ -348,7 +360,7 @@ impl Shell {
 
     /// Runs something on the pane that is shown and does what it asks for; whether it used the occasion.
     fn with_pane(&mut self, now_ms: u64, run: impl FnOnce(&mut dyn Pane, &Context) -> Option<Vec<Effect>>) -> bool {
-        let cx = Context { world: &self.world, theme: &self.theme, now_ms };
+        let cx = Context { world: &self.world, theme: &self.theme, now_ms, read: self.read };
         let effects = run(self.panes[self.current].as_mut(), &cx);
         let used = effects.is_some();
         for effect in effects.into_iter().flatten() {
@@ -377,8 +389,8 @@ impl Shell {
                     && let Some(previous) = self.history.pop()
                 {
                     self.current = previous;
-                    self.refresh(now_ms);
                 }
+                self.refresh(now_ms);
             }
             "app.quit" => self.quit(),
             "app.detach" => self.detach(),
@@ -513,32 +525,6 @@ impl Shell {
                 }
             }
         }
-    }
-
-    /// Everything that the palette offers: this pane's actions first.
-    fn entries(&self) -> Vec<Entry> {
-        let mut order: Vec<usize> = (0..self.panes.len()).collect();
-        order.sort_by_key(|i| *i != self.current);
-        let mut entries = Vec::new();
-        let ascii = self.theme.ascii;
-        for index in order {
-            let pane = &self.panes[index];
-            entries.extend(palette::of_bindings(pane.title(), pane.bindings(), &self.keymap, ascii, |a| Choice::Pane(index, a)));
-        }
-        let global: Vec<Binding> = GLOBAL.iter().filter(|b| !matches!(b.action, "app.back" | "app.palette")).copied().collect();
-        entries.extend(palette::of_bindings("", &global, &self.keymap, ascii, Choice::Global));
-        for theme in &self.themes {
-            let name = format!("theme {}", theme.name);
-            let help = "Change the colours; shown while you choose.".to_string();
-            entries.push(Entry { name, help, keys: String::new(), choice: Choice::Theme(theme.name.clone()) });
-        }
-        let (name, help) = if self.mouse {
-            ("mouse off", "Give clicks and selection back to the terminal.")
-        } else {
-            ("mouse on", "Click tabs and scroll with the wheel.")
-        };
-        entries.push(Entry { name: name.into(), help: help.into(), keys: String::new(), choice: Choice::Mouse(!self.mouse) });
-        entries
     }
 
     fn paste(&mut self, text: &str, now_ms: u64) {

@@ -3,6 +3,7 @@
 
 pub mod evals;
 pub mod models;
+pub mod labels;
 mod reduce;
 pub mod run;
 pub mod series;
@@ -57,6 +58,8 @@ pub enum Load {
     Data(desk::Ask),
     /// What the Eval pane asks of evaluations.
     Evals(evals::Ask),
+    /// What the Rank pane asks of the thread that holds a set.
+    Labels(labels::Ask),
 }
 
 /// What the loader answers; [`World::loaded`] folds it.
@@ -97,6 +100,7 @@ pub enum Loaded {
     },
     Data(desk::Answer),
     Evals(evals::Answer),
+    Labels(labels::Answer),
     /// A request that could not be met, in one line that names the thing and the remedy.
     Failed {
         what: Load,
@@ -161,6 +165,8 @@ pub struct World {
     /// The data files that are looked at.
     pub data: Desktop,
     pub evals: evals::Evals,
+    /// Sets of labels, and the one that is ranked.
+    pub labels: labels::Labels,
     /// Grows with every change; a screen that has drawn this revision need not draw it again.
     pub revision: u64,
     tickets_given: Cell<u64>,

@@ -39,7 +39,14 @@ impl Pty {
 
     /// The same, and does not wait.
     pub fn start(project: &Path, columns: u16, rows: u16) -> Self {
-        Self::spawn(true, project, columns, rows, &[])
+        Self::spawn(true, project, columns, rows, &[], &[])
+    }
+
+    /// A subcommand that opens a screen, once its first frame is there.
+    pub fn run(project: &Path, columns: u16, rows: u16, args: &[&str]) -> Self {
+        let mut screen = Self::spawn(true, project, columns, rows, &[], args);
+        screen.until("a first frame", |s| memchr::memmem::find(&s.raw, FRAME_END).is_some());
+        screen
     }
 
     /// The same on a terminal that answers no question.
@@ -48,14 +55,15 @@ impl Pty {
     }
 
     fn open_on(answers: bool, project: &Path, columns: u16, rows: u16, env: &[(&str, &str)]) -> Self {
-        let mut screen = Self::spawn(answers, project, columns, rows, env);
+        let mut screen = Self::spawn(answers, project, columns, rows, env, &[]);
         screen.until("a first frame", |s| memchr::memmem::find(&s.raw, FRAME_END).is_some());
         screen
     }
 
-    fn spawn(answers: bool, project: &Path, columns: u16, rows: u16, env: &[(&str, &str)]) -> Self {
+    fn spawn(answers: bool, project: &Path, columns: u16, rows: u16, env: &[(&str, &str)], args: &[&str]) -> Self {
         let pty = native_pty_system().openpty(size(columns, rows)).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_weightroom"));
+        command.args(args);
         command.cwd(project);
         for name in ["NO_COLOR", "TMUX", "COLORFGBG", "CI"] {
             command.env_remove(name);

@@ -7,6 +7,7 @@ pub mod eval;
 pub mod life;
 pub mod log;
 pub mod models;
+pub mod rank;
 pub mod tokens;
 pub mod train;
 
@@ -20,6 +21,7 @@ pub const PANES: &[Make] = &[
     || Box::new(data::Data::default()),
     || Box::new(tokens::Tokens::new()),
     || Box::new(train::Train::default()),
+    || Box::new(rank::Rank::default()),
     || Box::new(eval::Eval::default()),
     || Box::new(chat::Chat::new()),
     || Box::new(models::Models::default()),

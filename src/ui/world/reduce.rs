@@ -178,6 +178,7 @@ impl World {
             Loaded::Chats(files) => self.chats = Some(files),
             Loaded::Chat { ticket, result } => self.chat = Some((ticket, result)),
             Loaded::Evals(answer) => self.evals.fold(answer),
+            Loaded::Labels(answer) => self.labels.fold(answer),
             Loaded::Wrote(path) => self.say(None, 0, Level::Info, format!("wrote {}", path.display())),
             Loaded::Failed { what, why } => {
                 if let Load::Run(name) = &what

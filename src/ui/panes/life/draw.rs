@@ -15,7 +15,7 @@ use crate::ui::theme::Theme;
 use crate::ui::widgets;
 
 /// Below this the map is a list.
-const MAP_WIDTH: u16 = 96;
+const MAP_WIDTH: u16 = 110;
 /// Between two cards.
 const GAP: u16 = 3;
 

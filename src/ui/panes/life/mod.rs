@@ -58,6 +58,8 @@ pub struct Life {
     experiment: usize,
     /// The model that was chosen; none: the live run, else the newest.
     model: Option<String>,
+    /// Whether the sets of labels were asked for.
+    asked_sets: bool,
     /// The run whose recipe was asked for.
     asked: Option<String>,
     /// Whether evaluations were looked for.
@@ -92,8 +94,10 @@ impl Life {
             },
             (Station::Tokenizer, Some(_)) => vec![Effect::Open("train", Show::New)],
             (Station::Evaluate, Some(run)) => vec![Effect::Open("eval", Show::Named(run.name.clone()))],
+            (Station::Rank, Some(_)) => vec![Effect::Go("rank")],
             (Station::Chat, Some(run)) => vec![Effect::Open("chat", Show::Named(run.name.clone()))],
             (_, Some(run)) => vec![Effect::Open("train", Show::Named(run.name.clone()))],
+            (Station::Rank, None) => vec![Effect::Go("rank")],
             (Station::Chat | Station::Evaluate, None) => {
                 vec![Effect::Toast("there is no model yet; the station Pretrain makes one".into())]
             }
@@ -133,6 +137,7 @@ impl Pane for Life {
         let enter = match (self.in_experiments, none, self.station(world)) {
             (true, ..) if EXPERIMENTS.get(self.experiment).is_some_and(|e| e.compared(world).is_some()) => "curves",
             (true, ..) => "run it",
+            (false, _, Station::Rank) => "rank",
             (false, true, Station::Evaluate | Station::Chat) => "",
             (false, true, _) => "train the sample",
             (false, false, Station::Data) => "rows",
@@ -213,17 +218,21 @@ impl Pane for Life {
         if self.model.as_ref().is_some_and(|name| !cx.world.runs.contains_key(name)) {
             self.model = None;
         }
-        let Some(run) = self.model(cx.world) else { return Vec::new() };
+        let mut effects = Vec::new();
+        if cx.world.labels.sets.is_none() && !std::mem::replace(&mut self.asked_sets, true) {
+            effects.push(Effect::Load(Load::Labels(crate::ui::world::labels::Ask::Sets)));
+        }
+        let Some(run) = self.model(cx.world) else { return effects };
         // A run that lives has its recipe on disk by the time of its first step.
         let there = !run.is_live() || run.step > 0;
         if run.recipe.is_empty() && there && self.asked.as_ref() != Some(&run.name) {
             self.asked = Some(run.name.clone());
-            return vec![Effect::OpenRun(run.name.clone())];
+            effects.push(Effect::OpenRun(run.name.clone()));
         }
         if cx.world.evals.listed.is_none() && !std::mem::replace(&mut self.asked_evals, true) {
-            return vec![Effect::Load(Load::Evals(Ask::List))];
+            effects.push(Effect::Load(Load::Evals(Ask::List)));
         }
-        Vec::new()
+        effects
     }
 
     fn draw(&self, frame: &mut Frame, area: Rect, cx: &Context) {

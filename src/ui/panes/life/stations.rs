@@ -13,6 +13,7 @@ pub enum Station {
     Data,
     Tokenizer,
     Pretrain,
+    Rank,
     Evaluate,
     Chat,
 }
@@ -51,13 +52,14 @@ pub struct Card {
 }
 
 impl Station {
-    pub const ALL: [Self; 5] = [Self::Data, Self::Tokenizer, Self::Pretrain, Self::Evaluate, Self::Chat];
+    pub const ALL: [Self; 6] = [Self::Data, Self::Tokenizer, Self::Pretrain, Self::Rank, Self::Evaluate, Self::Chat];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Data => "Data",
             Self::Tokenizer => "Tokenizer",
             Self::Pretrain => "Pretrain",
+            Self::Rank => "Rank",
             Self::Evaluate => "Evaluate",
             Self::Chat => "Chat",
         }
@@ -69,6 +71,7 @@ impl Station {
             Self::Data => "The text that the model learns from. It can only ever know what stands in here.",
             Self::Tokenizer => "Cuts text into numbered pieces, the tokens: the only thing that a model reads and writes.",
             Self::Pretrain => "Guess the next token, compare with the real one, nudge every weight; many thousand times.",
+            Self::Rank => "People say which of several answers is better: what a model is taught by, once it can write.",
             Self::Evaluate => "The loss on text that was held back: what the model has understood rather than memorised.",
             Self::Chat => "Give the model a beginning and it continues, one token at a time. A model of stories tells stories.",
         }
@@ -78,6 +81,7 @@ impl Station {
     pub fn enter(self, run: Option<&Run>) -> String {
         let name = run.map(|r| visible(&r.name, false).into_owned()).unwrap_or_default();
         match (self, run) {
+            (Self::Rank, _) => "rank responses, or let models draw some, in Rank".into(),
             (Self::Data, Some(_)) => "see its rows, and what a step sees of them, in Data".into(),
             (Self::Tokenizer, Some(_)) => "choose another tokenizer: opens a recipe".into(),
             (Self::Data | Self::Tokenizer | Self::Pretrain, None) => "train the sample; about a minute".into(),
@@ -95,6 +99,7 @@ impl Station {
             Self::Data => data(run, recipe.as_ref()),
             Self::Tokenizer => tokenizer(run, recipe.as_ref()),
             Self::Pretrain => pretrain(run, recipe.as_ref()),
+            Self::Rank => rank(world),
             Self::Evaluate => evaluate(run, world),
             Self::Chat => chat(run),
         }
@@ -195,6 +200,17 @@ fn pretrain(run: Option<&Run>, recipe: Option<&Recipe>) -> Card {
         _ => None,
     };
     Card { standing, what: format!("{}{how}", visible(&run.name, false)), figure: visible(&figure, false).into_owned(), progress }
+}
+
+/// The set that most was ranked of.
+fn rank(world: &World) -> Card {
+    let most = world.labels.sets.iter().flatten().max_by_key(|s| (s.labels(), s.items));
+    let (standing, what, figure) = match most.map(|s| (visible(&s.name, false).into_owned(), s.labels(), s.items as u64)) {
+        None => (Standing::Later, "not yet".to_string(), String::new()),
+        Some((set, 0, items)) => (Standing::Next, set, format!("{} to rank", widgets::grouped(items))),
+        Some((set, labels, items)) => (Standing::Done, set, format!("{} of {}", widgets::grouped(labels as u64), widgets::grouped(items))),
+    };
+    Card { standing, what, figure, progress: None }
 }
 
 fn evaluate(run: Option<&Run>, world: &World) -> Card {

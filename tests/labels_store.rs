@@ -183,7 +183,7 @@ fn what_people_disagree_about_is_adjudicated() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
     /// Whatever a person does, and wherever the program ends: the file alone gives the same state again.
     #[test]
     fn the_file_is_the_state(steps in proptest::collection::vec(0u8..8, 1..40)) {

@@ -2,8 +2,8 @@
 //! terminal and a test all look the same to a pane. Deliberately not here: files and clocks; both are handed in.
 
 pub mod evals;
-pub mod models;
 pub mod labels;
+pub mod models;
 mod reduce;
 pub mod run;
 pub mod series;

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::{Cx, Done, Fault, JobKind, Lane, params};
 use crate::data::labels::store::SetDir;
 use crate::data::labels::{Item, Response, SCHEMA, candidates, check_name, prompt_id};
+use crate::data::template::Template;
 use crate::engine::device;
 use crate::report::{Level, Report};
 use crate::rng::Stream;
-use crate::sample::chat::knows_turns;
+
 use crate::sample::generator::{AskFault, Completion, Generator, Prompt, Request};
 use crate::spec::{DrawSpec, Message, Sampler};
 
@@ -204,7 +205,7 @@ fn fill(
 
 /// A prompt as the model is asked: one that was never taught turns goes on with the text.
 fn asked(prompt: &[Message], model: &dyn Generator, raw: Option<bool>) -> Prompt {
-    let taught = || model.tokenizer().is_none_or(knows_turns);
+    let taught = || model.tokenizer().is_none_or(Template::taught);
     match prompt {
         [one] if raw.unwrap_or_else(|| !taught()) => Prompt::Text(one.content.clone()),
         all => Prompt::Chat(all.to_vec()),

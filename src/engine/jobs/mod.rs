@@ -11,9 +11,9 @@ mod eval;
 mod export;
 mod generate;
 mod inspect;
+mod judge;
 #[cfg(feature = "hub")]
 mod pull;
-mod judge;
 mod score;
 mod serve;
 mod tokenizer;

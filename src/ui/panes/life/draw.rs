@@ -49,7 +49,8 @@ pub fn places(area: Rect) -> Places {
     } else {
         (0..n).map(|i| Rect { y: inner.y + i, height: 1.min(inner.bottom().saturating_sub(inner.y + i)), ..inner }).collect()
     };
-    let listed = EXPERIMENTS.len() as u16 + 2;
+    // On a small terminal the last experiment gives its line to what the model writes; the list scrolls.
+    let listed = EXPERIMENTS.len() as u16 + if area.height < 22 { 1 } else { 2 };
     let none = Rect { height: 0, ..rest };
     let mut places = Places { map, stations, about, experiments: none, lineage: none, short: none, words: none, curve: none, next: none };
     if wide {

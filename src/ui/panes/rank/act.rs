@@ -93,6 +93,9 @@ impl Rank {
             && self.draft.is_untouched()
             && read.saturating_duration_since(at) < ABSORB
         {
+            // Somebody may have meant it for this item, and should see that it does not count.
+            self.said =
+                Some(format!("{key} went with the last decision, whose last place it is; press it again if it was meant for this one"));
             return;
         }
         match self.draft.press(press) {

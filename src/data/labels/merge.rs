@@ -89,7 +89,7 @@ fn same_responses(item: &Item, there: &Item) -> Option<BTreeMap<String, String>>
         let same = |r: &&super::Response| {
             r.content == response.content && (r.model == response.model || response.model.is_none() || r.model.is_none())
         };
-        let at = free.iter().position(|r| same(r))?;
+        let at = free.iter().position(same)?;
         map.insert(response.id.clone(), free.remove(at).id.clone());
     }
     Some(map)

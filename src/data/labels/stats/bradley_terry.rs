@@ -13,7 +13,7 @@ pub fn strengths(wins: &[Vec<f64>]) -> (Vec<f64>, bool) {
 pub fn strengths_to(wins: &[Vec<f64>], share: f64, rounds: usize) -> (Vec<f64>, bool) {
     let n = wins.len();
     let smoothed = !is_connected(wins);
-    let met = |i: usize, j: usize| i != j && (!smoothed && wins[i][j] + wins[j][i] > 0.0 || smoothed);
+    let met = |i: usize, j: usize| i != j && (smoothed || wins[i][j] + wins[j][i] > 0.0);
     let won = |i: usize, j: usize| wins[i][j] + if smoothed && i != j { 0.5 } else { 0.0 };
     let total: Vec<f64> = (0..n).map(|i| (0..n).filter(|j| *j != i).map(|j| won(i, j)).sum()).collect();
     let mut strength = vec![1.0; n];

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fs4::FileExt;
 
@@ -333,13 +334,22 @@ struct Appending {
     torn: bool,
 }
 
+/// How often a lock is looked at before it counts as another's.
+const LOOKS: u32 = 20;
+
 impl Appending {
     /// `busy` says who else may hold it.
     fn open(path: &Path, busy: &str) -> Result<Self, DataError> {
         let fail = |e: std::io::Error| DataError::io(path, &e);
         let is_new = !path.exists();
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(fail)?;
-        if FileExt::try_lock(&file).is_err() {
+        // A process that is just being started holds what its parent had open for a moment: a lock that was let go may
+        // still look taken.
+        let free = (0..LOOKS).any(|look| {
+            std::thread::sleep(Duration::from_millis(if look == 0 { 0 } else { 20 }));
+            FileExt::try_lock(&file).is_ok()
+        });
+        if !free {
             return Err(DataError::file(path, busy, "wait until it is done, or choose another name"));
         }
         if is_new && let Some(dir) = path.parent() {
